@@ -1,0 +1,102 @@
+# securebox.stack: everything a developer or a CI machine runs. `make help` lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The newest Python that ansible-core runs on, also from pyenv.
+PYTHON ?= $(shell for v in 3.14 3.13 3.12 3.11; do \
+	for p in $$HOME/.pyenv/versions/$$v.*/bin/python $$(command -v python$$v); do \
+	"$$p" -c 'import venv, ensurepip' 2>/dev/null && { echo $$p; exit; }; done; done)
+VENV := $(CURDIR)/.venv
+CACHE := $(CURDIR)/.cache
+COLLECTIONS := $(CACHE)/collections
+INSTALLED := $(COLLECTIONS)/ansible_collections/securebox/stack
+STAGE := molecule/resources/stage
+LAB := $(VENV)/bin/python molecule/resources/lab.py
+
+# What users install is what is tested. DEV=1 uses the work tree itself instead.
+DEV ?=
+# All scenarios; and those that `make test` runs: they have passed from beginning to end, through molecule.
+SCENARIOS ?= $(shell for s in molecule/*/molecule.yml; do basename $$(dirname $$s); done)
+TESTED := lab hardening firewall
+
+export PATH := $(VENV)/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
+export ANSIBLE_HOME := $(CACHE)/ansible
+export PY_COLORS ?= 0
+export ANSIBLE_FORCE_COLOR ?= 0
+
+.PHONY: help setup doctor build install lint unit contract sanity images scenario scenarios demo demo-down test clean
+
+help: ## This list.
+	@echo "make TARGET:"; echo
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo; echo "scenarios: $(SCENARIOS)"
+
+setup: $(VENV)/.ready ## The Python environment in .venv, pinned.
+
+$(VENV)/.ready: requirements.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later with venv: apt-get install python3 python3-venv"; exit 1; }
+	@$(STAGE) "set up .venv with $(PYTHON)" bash -ec '"$(PYTHON)" -m venv --clear $(VENV); \
+		$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt 2>&1 | { grep -v WARNING || true; }'
+	@touch $@
+
+doctor: setup ## What is missing on this machine; installs it where the caller may.
+	@$(LAB) doctor --install
+
+build: install
+
+install: setup ## Build the collection and install the tarball below .cache (DEV=1: link the work tree).
+	@rm -rf $(INSTALLED); mkdir -p $(dir $(INSTALLED)) $(CACHE)/build
+ifeq ($(DEV),)
+	@$(STAGE) "build and install the tarball" bash -ec 'rm -f $(CACHE)/build/*.tar.gz; \
+		ansible-galaxy collection build --force --output-path $(CACHE)/build >/dev/null; \
+		ansible-galaxy collection install --offline --no-deps --force --collections-path $(COLLECTIONS) \
+			$(CACHE)/build/securebox-stack-*.tar.gz >/dev/null'
+else
+	@ln -s $(CURDIR) $(INSTALLED)
+endif
+
+lint: install ## ruff, yamllint, ansible-lint, documentation and changelog.
+	@$(STAGE) "ruff" ruff check .
+	@$(STAGE) "yamllint" yamllint --strict .
+	@$(STAGE) "ansible-lint (production)" ansible-lint -q
+	@$(STAGE) "antsibull-docs" bash -ec 'cd $(INSTALLED); antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .'
+	@$(STAGE) "antsibull-changelog" antsibull-changelog lint
+
+unit: install ## Unit tests: plugins, lab, report, input check.
+	@$(STAGE) "unit tests" pytest -q tests/unit
+
+contract: install ## Contract tests: what every role and plugin has in common.
+	@$(STAGE) "contract tests" pytest -q tests/contract
+
+sanity: setup ## ansible-test sanity with every ansible-core that runs here (SANITY_CORES=2.18,2.21).
+	@$(STAGE) "sanity" $(VENV)/bin/python tests/sanity.py $(if $(SANITY_CORES),--cores $(SANITY_CORES))
+
+images: setup doctor ## The lab's images, cached by content.
+	@$(LAB) images --build
+
+scenario: install doctor ## One molecule scenario: make scenario NAME=lxd.
+	@test -f molecule/$(NAME)/molecule.yml || { echo "make scenario NAME=...: one of $(SCENARIOS)"; exit 1; }
+	@SECUREBOX_LAB_PROGRESS=/proc/$$$$/fd/2 $(STAGE) "scenario $(NAME)" molecule test --scenario-name $(NAME)
+
+scenarios: install doctor ## All molecule scenarios (SCENARIOS="a b": these).
+	@failed=""; for name in $(SCENARIOS); do \
+		SECUREBOX_LAB_PROGRESS=/proc/$$$$/fd/2 $(STAGE) "scenario $$name" molecule test --scenario-name $$name || failed="$$failed $$name"; done; \
+	test -z "$$failed" || { echo "failed scenarios:$$failed"; exit 1; }
+
+demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in a virtual machine.
+	@$(VENV)/bin/python molecule/resources/demo.py
+
+demo-down: ## Remove the demo's machine.
+	@$(LAB) down --force --name demo
+
+test: ## Everything that .ci/run runs.
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory unit
+	@$(MAKE) --no-print-directory contract
+	@$(MAKE) --no-print-directory sanity
+	@$(MAKE) --no-print-directory scenarios SCENARIOS="$(TESTED)"
+
+clean: ## Remove what was built here (images are kept: they are shared between checkouts).
+	@rm -rf $(CACHE) $(VENV) .ansible report

@@ -1,0 +1,264 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is described passes; what is not, does not. Asked from outside, from behind, and of the kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import testinfra
+from lab import paths
+
+SCENARIO = Path(__file__).parents[1]
+
+# Knocks at all ports of an address, some thousand at a time, and prints those that open. Runs on the stranger.
+SCAN = """
+import select, socket, sys, time
+address, found = sys.argv[1], []
+kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+for first in range(1, 65536, 4000):
+    waiting, poll = {}, select.epoll()
+    for port in range(first, min(first + 4000, 65536)):
+        caller = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        caller.connect_ex((address, port))
+        waiting[caller.fileno()] = caller, port
+        poll.register(caller, select.EPOLLOUT)
+    end = time.monotonic() + 1.5
+    while waiting and time.monotonic() < end:
+        for number, _ in poll.poll(0.2):
+            caller, port = waiting.pop(number)
+            poll.unregister(number)
+            if not caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                found.append(port)
+            caller.close()
+    for caller, _ in waiting.values():
+        caller.close()
+print(*found)
+"""
+
+ASK = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as caller:
+    print(caller.recv(100).decode().strip())
+"""
+
+
+@pytest.fixture(scope="module")
+def inside(lab):
+    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
+
+
+@pytest.fixture(scope="module")
+def gate(inside):
+    return inside["gate"]
+
+
+@pytest.fixture(scope="module")
+def stranger(inside):
+    return inside["stranger"]
+
+
+@pytest.fixture(params=["IPv4", "IPv6"])
+def family(request, lab):
+    """The addresses of the gate and of the stranger, in one protocol."""
+    name = "address" if request.param == "IPv4" else "address6"
+    return {machine: getattr(lab.machines[machine], name) for machine in ("gate", "stranger")}
+
+
+def ask(machine, address, port, *through):
+    """What the far side says about who is calling; None if nobody answers."""
+    answer = machine.run(" ".join([*through, "python3 -c '%s' %s %s"]) % (ASK, address, port))
+    return answer.stdout.strip() or None
+
+
+def forget_callers(gate):
+    """Whom the limit has counted so far. (A container may not write to /proc/net/xt_recent.)"""
+    gate.check_output("ufw reload")
+
+
+@pytest.fixture
+def converge(lab):
+    def run(**variables) -> subprocess.CompletedProcess:
+        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--diff",
+                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
+        plain = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
+                              check=False, env={**os.environ, **plain})
+
+    return run
+
+
+@pytest.mark.control("NET-1")
+def test_the_world_reaches_ssh_and_the_forwarded_ports_only(stranger, gate, family):
+    """All 65,535 ports of tcp. Something listens at 111 to be found, if the firewall lets it."""
+    gate.check_output("systemd-run --quiet --unit decoy /usr/local/bin/who 111 3306 || true")
+    found = stranger.check_output("ulimit -n 20000; python3 - %s <<'EOF'\n" + SCAN + "\nEOF", family["gate"]).split()
+
+    expected = {"22", "80", "443"} | ({"9001"} if "." in family["gate"] else set())
+    assert set(found) == expected
+    assert ask(gate, "127.0.0.1", 111) == "127.0.0.1"
+
+
+@pytest.mark.control("NET-3")
+@pytest.mark.parametrize("port", [80, 443])
+def test_the_machine_behind_sees_the_callers_own_address(stranger, family, port):
+    """Bans, limits and logs of the proxy are about real clients."""
+    assert ask(stranger, family["gate"], port) == family["stranger"]
+
+
+@pytest.mark.control("NET-3")
+def test_a_forward_may_change_the_port(stranger, lab):
+    assert ask(stranger, lab.machines["gate"].address, 9001) == lab.machines["stranger"].address
+
+
+@pytest.mark.control("NET-3")
+def test_the_server_reaches_its_own_forwards(gate, family):
+    """By its public address; its own loopback stays its own."""
+    assert ask(gate, family["gate"], 443)
+    assert ask(gate, "127.0.0.1", 443) is None
+
+
+@pytest.mark.control("NET-3")
+def test_the_machine_behind_reaches_itself_by_the_public_address(gate, family):
+    assert ask(gate, family["gate"], 443, "ip netns exec proxy")
+
+
+@pytest.mark.control("NET-4")
+@pytest.mark.parametrize(("source", "target", "port", "passes"), [
+    ("proxy", "10.91.2.10", 8443, True),
+    ("proxy", "10.91.2.10", 5432, False),
+    ("app", "10.91.1.10", 80, False),
+    ("app", "10.91.1.1", 22, True),
+    ("app", "10.91.1.1", 111, False),
+])
+def test_machines_behind_reach_each_other_only_by_a_flow(gate, source, target, port, passes):
+    assert bool(ask(gate, target, port, f"ip netns exec {source}")) is passes
+
+
+def test_a_segment_gets_names_and_addresses_from_the_server(gate):
+    """And the world's package archives: the stranger's web server stands in for one."""
+    status = gate.check_output("ufw status")
+
+    for segment in ("testproxy", "testapp", "notyet"):
+        for service in (f"53 on {segment}", f"67/udp on {segment}", f"547/udp (v6) on {segment}"):
+            assert service in status
+
+
+@pytest.mark.control("NET-2")
+def test_the_sixth_connection_within_half_a_minute_is_refused(stranger, gate, family):
+    """Guessing gets slow; the session that is open already goes on."""
+    forget_callers(gate)
+    script = """
+import socket, sys
+def call():
+    try:
+        caller = socket.create_connection((sys.argv[1], 22), 3)
+        return caller if caller.recv(4) == b"SSH-" else None
+    except OSError:
+        return None
+calls = [call() for _ in range(6)]
+calls[0].sendall(b"SSH-2.0-still-here\\r\\n")
+calls[0].settimeout(5)
+print([bool(c) for c in calls], bool(calls[0].recv(1)))
+"""
+    try:
+        answers = stranger.check_output("python3 - %s <<'EOF'\n" + script + "\nEOF", family["gate"])
+    finally:
+        forget_callers(gate)
+
+    assert answers.strip() == "[True, True, True, True, True, False] True"
+
+
+@pytest.mark.control("NET-1", "NET-3")
+def test_any_number_of_reloads_leaves_each_rule_once(gate):
+    """The recipe of ufw's manual leaves a copy for each reload."""
+    def rules():
+        tables = gate.check_output("nft list ruleset")
+        return re.sub(r"counter packets \d+ bytes \d+", "", tables)
+
+    before = rules()
+    for _ in range(5):
+        gate.check_output("ufw reload")
+
+    assert rules() == before
+    assert gate.check_output("nft list table inet firewall_forwards").count("tcp dport 443 dnat ip to") == 1
+
+
+def test_rules_of_others_are_left_alone(gate):
+    gate.check_output("ufw reload")
+    assert "redirect to :6544" in gate.check_output("nft list table inet somebody_else")
+
+
+def test_the_forwards_come_and_go_with_ufw(gate, stranger, lab):
+    address = lab.machines["gate"].address
+    gate.check_output("ufw disable")
+    try:
+        assert "firewall_forwards" not in gate.check_output("nft list tables")
+        assert "somebody_else" in gate.check_output("nft list tables")
+    finally:
+        gate.check_output("ufw --force enable")
+
+    assert ask(stranger, address, 80) == lab.machines["stranger"].address
+
+
+@pytest.mark.control("NET-8")
+def test_drops_are_logged_at_a_limited_rate(gate):
+    """Each drop would fill the disk, and none would hide the attack."""
+    logging = gate.check_output("iptables -S ufw-after-logging-input")
+
+    assert "[UFW BLOCK]" in logging
+    assert "--limit 3/min" in logging
+
+
+@pytest.mark.control("NET-8")
+def test_the_messages_that_a_network_needs_pass(stranger, family):
+    assert stranger.run("ping -c 1 -W 3 %s", family["gate"]).rc == 0
+
+
+@pytest.mark.control("NET-1")
+def test_a_rule_made_by_hand_is_shown_and_removed(gate, converge):
+    """What nobody described, nobody remembers."""
+    gate.check_output("ufw allow 6000/tcp")
+
+    done = converge()
+
+    assert done.returncode == 0, done.stdout
+    assert "-ufw allow 6000/tcp" in done.stdout
+    assert "6000" not in gate.check_output("ufw status")
+
+
+@pytest.mark.control("NET-3")
+def test_a_table_that_somebody_flushed_comes_back(gate, converge):
+    gate.check_output("nft delete table inet firewall_forwards")
+
+    assert converge().returncode == 0
+    assert "firewall_forwards" in gate.check_output("nft list tables")
+
+
+@pytest.mark.control("REL-1")
+@pytest.mark.parametrize(("variables", "why"), [
+    ({"firewall_ssh_port": 2222}, "do not let root in at port 22"),
+    ({"firewall_rules": ["allow in on eth0 from nowhere"]}, "allow in on eth0 from nowhere"),
+    ({"firewall_forwards": [{"port": 22, "to": "10.91.1.10"}]}, "do not let root in at port 22"),
+    ({"firewall_forwards": [{"port": 70000, "to": "10.91.1.10", "to_port": 80}]}, "Service out of range"),
+    ({"firewall_forwards": [{"port": 80, "to": "not.an.address"}]}, "not.an.address"),
+], ids=["ssh not let in", "not a rule", "ssh forwarded away", "a hook that fails", "not an address"])
+def test_a_change_that_locks_out_is_undone(gate, converge, stranger, lab, variables, why):
+    """The run fails and says why, all is as it was, and ssh answers."""
+    forget_callers(gate)
+    before = gate.check_output("ufw show added; cat /etc/ufw/before.init; ls -l /etc/ufw/*.rules | cut -c-10")
+
+    failed = converge(**variables)
+
+    assert failed.returncode != 0
+    assert why in failed.stdout
+    assert gate.check_output("ufw show added; cat /etc/ufw/before.init; ls -l /etc/ufw/*.rules | cut -c-10") == before
+    assert "securebox-rollback" not in gate.check_output("systemctl list-timers")
+    time.sleep(1)
+    assert ask(stranger, lab.machines["gate"].address, 22).startswith("SSH-2.0")

@@ -1,0 +1,126 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is in each image. Changing anything here changes the image's content hash, and so builds it anew."""
+
+from __future__ import annotations
+
+# An unprivileged system that gets its address by DHCP and router advertisements, and can be managed by Ansible.
+BASE = """
+    systemd systemd-sysv systemd-resolved libnss-resolve dbus udev kmod iproute2 iputils-ping netbase procps
+    ca-certificates python3 python3-apt python3-cryptography sudo curl openssl ssl-cert acl unattended-upgrades
+    apt-utils less tzdata
+"""
+
+# The bare server: what the site needs on the host is preloaded, because installing under emulation takes minutes.
+SERVER = """
+    openssh-server openssh-client lxd lxd-client dnsmasq-base ufw nftables iptables cryptsetup cryptsetup-bin e2fsprogs
+    attr python3-yaml python3-debian apparmor jq rsync xz-utils squashfs-tools zstd systemd-timesyncd
+    netcat-openbsd age
+"""
+
+KERNEL = " linux-image-cloud-amd64 initramfs-tools lz4"
+
+PACKAGES: dict[str, dict[str, str]] = {
+    "base": {"*": ""},
+    # Debian 13 no longer has python3-pylxd.
+    "server": {"bookworm": SERVER + " python3-pylxd", "trixie": SERVER},
+    "vm": {"bookworm": SERVER + KERNEL + " python3-pylxd", "trixie": SERVER + KERNEL},
+    "proxy": {"*": "apache2 certbot"},
+    "app": {
+        "bookworm": "tomcat10 openjdk-17-jre-headless",
+        "trixie": "tomcat10 openjdk-21-jre-headless",
+    },
+    "db": {
+        "bookworm": "postgresql postgresql-15-postgis-3 python3-psycopg2",
+        "trixie": "postgresql postgresql-17-postgis-3 python3-psycopg2",
+    },
+}
+# The packages that openssh-server would bring to a machine without it.
+SSH = "$(apt-get install --simulate openssh-server | sed -n 's/^Inst \\([^ ]*\\).*/\\1/p')"
+TIERS = ("proxy", "app", "db")
+RELEASES = ("bookworm", "trixie")
+
+# Nobody reads manuals in a lab, and unpacking them costs time in each container.
+EXCLUDED = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/lintian/*",
+)
+
+NETWORK = """\
+[Match]
+Name=en* eth*
+
+[Network]
+DHCP=yes
+IPv6AcceptRA=yes
+
+[DHCPv4]
+UseDomains=yes
+UseHostname=no
+"""
+
+# Runs on the new tree: $1 is the tree, $2 the image.
+CUSTOMIZE = """\
+set -eu
+root=$1 image=$2
+cat > "$root/etc/systemd/network/20-lab.network"
+chroot "$root" systemctl -q enable systemd-networkd systemd-resolved
+ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root"/var/lib/dbus/machine-id
+: > "$root/etc/machine-id"
+rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
+# Nothing may start updating by itself while a test runs.
+chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer
+if [ "$image" != vm ]; then
+    # What published LXD images have too: AppArmor forbids an unprivileged container the mounts of these sandboxes, and
+    # without them networkd, resolved and logind do not start.
+    mkdir -p "$root/etc/systemd/system/service.d"
+    cat > "$root/etc/systemd/system/service.d/zzz-lxc-service.conf" <<-'END'
+	[Service]
+	ProcSubset=all
+	ProtectProc=default
+	ProtectControlGroups=no
+	ProtectKernelTunables=no
+	NoNewPrivileges=no
+	LoadCredential=
+	END
+fi
+for unit in systemd-binfmt.service e2scrub_reap.service systemd-networkd-wait-online.service; do
+    ln -sf /dev/null "$root/etc/systemd/system/$unit"
+done
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log
+# What the roles install is here already. So the package lists count as fresh for ever: fetching and reading them in
+# every container takes minutes under emulation. The engine container takes this mark away.
+mkdir -p "$root/var/lib/apt/periodic" "$root/var/lib/apt/lists/partial"
+touch -d 2099-01-01 "$root/var/lib/apt/periodic/update-success-stamp"
+"""
+
+# The template of /etc/hostname and /etc/hosts in a container's image.
+HOSTNAME = '{{ config_get("user.hostname", container.name) }}'
+TEMPLATES = {
+    "hostname": f"{HOSTNAME}\n",
+    "hosts": f"127.0.0.1 localhost\n127.0.1.1 {HOSTNAME}\n::1 localhost ip6-localhost\n",
+}
+
+
+def essential(image: str) -> list[str]:
+    """Commands before the packages are installed: $1 is the tree."""
+    # Alternatives (Java, PostgreSQL) are linked into manual pages' directories, which are left out above.
+    hooks = ['mkdir -p "$1"/usr/share/man/man1 "$1"/usr/share/man/man7 "$1"/usr/share/man/man8']
+    if image == "db":
+        # A cluster made now would lie in the image; the role makes it on the encrypted volume.
+        hooks.append(
+            'mkdir -p "$1/etc/postgresql-common" && '
+            "echo 'create_main_cluster = false' > \"$1/etc/postgresql-common/createcluster.conf\""
+        )
+    return hooks
+
+
+def packages(image: str, release: str) -> list[str]:
+    """The packages of an image; a trailing '-' keeps a recommended one out."""
+    chosen = PACKAGES[image].get(release, PACKAGES[image].get("*", ""))
+    return sorted(set((BASE + chosen).split()))

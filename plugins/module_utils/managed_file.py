@@ -1,0 +1,101 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whole files: what is there, what should be there, and the way from one to the other."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import typing as t
+from pathlib import Path
+
+ARGUMENTS = {
+    "path": {"type": "path", "required": True},
+    "content": {"type": "str"},
+    "link": {"type": "path"},
+    "mode": {"type": "str", "default": "0644"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+class FileState(t.NamedTuple):
+    """One path as it is or should be. All the files of a server's configuration belong to root."""
+
+    content: bytes | None = None
+    link: str | None = None
+    mode: int | None = None
+    owner: tuple[int, int] = (0, 0)
+
+    def describe(self) -> str:
+        """For people who read a diff."""
+        if self.link is not None:
+            return f"link to {self.link}\n"
+        if self.content is None:
+            return ""
+        return self.content.decode("utf-8", "replace")
+
+
+class ManagedFile:
+    """A path together with the state that it should have."""
+
+    def __init__(self, params: t.Mapping[str, t.Any], root: Path = Path("/"), owner: tuple[int, int] = (0, 0)) -> None:
+        self.path = params["path"]
+        self._real = root / self.path.lstrip("/")
+        self._owner = owner
+        self.after = self._wanted(params)
+        self.before = self._observe()
+
+    def _wanted(self, params: t.Mapping[str, t.Any]) -> FileState:
+        if params.get("state") == "absent":
+            return FileState(owner=self._owner)
+        if params.get("link"):
+            return FileState(link=params["link"], owner=self._owner)
+        if params.get("content") is None:
+            raise ValueError(f"{self.path}: one of content and link is needed")
+        return FileState(params["content"].encode(), None, int(params.get("mode") or "0644", 8), self._owner)
+
+    def _observe(self) -> FileState:
+        if self._real.is_symlink():
+            # Only an absent file or another kind of file is a difference; who owns a link is of no consequence.
+            return FileState(link=str(self._real.readlink()), owner=self._owner)
+        if not self._real.exists():
+            return FileState(owner=self._owner)
+        status = self._real.stat()
+        return FileState(self._real.read_bytes(), None, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid))
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+    def diff(self) -> dict[str, str]:
+        before, after = self.before.describe(), self.after.describe()
+        header = self.path
+        if before == after:
+            before, after = (
+                f"mode {state.mode or 0:04o}, owner {state.owner[0]}:{state.owner[1]}\n"
+                for state in (self.before, self.after))
+        return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+    def write(self) -> None:
+        """Atomic: whoever reads the path sees the old state or the new one, whole."""
+        if self.after.content is None and self.after.link is None:
+            self._real.unlink()
+            return
+        self._real.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self._real.parent, prefix=f".{self._real.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(self.after.content or b"")
+                os.fchmod(stream.fileno(), self.after.mode or 0o600)
+                os.fchown(stream.fileno(), *self._owner)
+                stream.flush()
+                os.fsync(stream.fileno())
+            if self.after.link is not None:
+                temporary.unlink()
+                temporary.symlink_to(self.after.link)
+            temporary.replace(self._real)
+        finally:
+            temporary.unlink(missing_ok=True)

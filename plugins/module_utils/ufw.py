@@ -1,0 +1,170 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""ufw through its own Python library, which the package installs for the system's interpreter.
+
+One process reads, compares and writes all rules; the command would start once a rule, and each start costs as much as
+this whole module. See docs/decisions/firewall-ruleset-module.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import typing as t
+from pathlib import Path
+
+POLICIES = {"allow": "accept", "deny": "drop", "reject": "reject"}
+# ufw's names of the directions, and those of its settings.
+DIRECTIONS = {"incoming": "input", "outgoing": "output", "routed": "forward"}
+
+
+class UfwError(Exception):
+    """What is wrong, in words for the person who wrote the rules."""
+
+
+class UfwMissing(UfwError):
+    """There is no ufw on the machine."""
+
+
+class State(t.NamedTuple):
+    """All that decides what passes. Rules of IPv4 and IPv6 have an order each, as in the kernel."""
+
+    enabled: bool
+    active: bool
+    logging: str
+    policies: dict[str, str]
+    rules: list[str]
+    rules6: list[str]
+
+    def describe(self) -> str:
+        lines = [f"Status: {'active' if self.active else 'inactive'}{'' if self.enabled else ', not at boot'}",
+                 f"Logging: {self.logging}",
+                 *(f"Default: {policy} ({direction})" for direction, policy in sorted(self.policies.items())),
+                 *(f"ufw {rule}" for rule in self.rules),
+                 *(f"ufw {rule} (v6)" for rule in self.rules6)]
+        return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def as_the_command() -> t.Iterator[None]:
+    """The library judges the permissions of the program that runs it, and prints what it thinks of them."""
+    arguments, sys.argv = sys.argv, ["/usr/sbin/ufw"]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.argv = arguments
+
+
+class Ufw:
+    """The running ufw: C(read) and C(write) are all that the module needs."""
+
+    def __init__(self, run: t.Callable[[list[str]], None], succeeds: t.Callable[[list[str]], bool]) -> None:
+        self._run = run
+        self._succeeds = succeeds
+        self._load()
+
+    def _load(self) -> None:
+        try:
+            import ufw.common
+            import ufw.frontend
+        except ImportError as error:
+            raise UfwMissing("ufw's library is not there: install the package ufw, and let Ansible use the system's "
+                             "interpreter (ansible_python_interpreter: /usr/bin/python3)") from error
+        # The command sets these up before anything else; the library alone does not.
+        import gettext
+
+        gettext.install(ufw.common.programName)
+        self._frontend = ufw.frontend
+        self._parser = ufw.parser
+        self._error = ufw.common.UFWError
+        with as_the_command():
+            self._backend = ufw.frontend.UFWFrontend(False).backend
+
+    def canonical(self, rules: t.Iterable[str]) -> tuple[list[str], list[str]]:
+        """The rules of IPv4 and of IPv6 as C(ufw show added) prints them: what is the same, reads the same."""
+        ipv4, ipv6 = self._parse(rules)
+        return self._words(ipv4), self._words(ipv6)
+
+    def read(self) -> State:
+        settings = self._backend.defaults
+        spoken = {value: name for name, value in POLICIES.items()}
+        return State(
+            enabled=self._backend.is_enabled(),
+            active=self._succeeds(["iptables", "-nL", "ufw-user-input"]),
+            logging=settings["loglevel"],
+            policies={direction: spoken[settings[f"default_{chain}_policy"]]
+                      for direction, chain in DIRECTIONS.items()},
+            rules=self._words(self._backend.rules),
+            rules6=self._words(self._backend.rules6))
+
+    def write(self, before: State, after: State, rules: t.Iterable[str], restart: bool) -> None:
+        """On disk first, then into the kernel. A running firewall is restarted only for what needs it."""
+        backend = self._backend
+        try:
+            for direction, policy in after.policies.items():
+                if policy != before.policies[direction]:
+                    backend.set_default_policy(policy, direction)
+                    restart = True
+            if after.logging != before.logging:
+                backend.set_default(backend.files["conf"], "LOGLEVEL", after.logging)
+                restart = True
+            if not before.enabled:
+                backend.set_default(backend.files["conf"], "ENABLED", "yes")
+            backend.rules, backend.rules6 = self._parse(rules)
+            backend._write_rules(v6=False)
+            if backend.use_ipv6():
+                backend._write_rules(v6=True)
+            if before.active and not restart:
+                # Replaces the chains of the rules in one go, while everything else stays in force.
+                backend._reload_user_rules()
+        except self._error as error:
+            raise UfwError(f"ufw: {error.value}") from error
+        if restart or not before.active:
+            self._run(self.restart_command())
+
+    def restart_command(self) -> list[str]:
+        return [self._backend.files["init"], "force-reload"]
+
+    def restore_commands(self) -> list[list[str]]:
+        """Make what is on disk effective, also if that is a firewall switched off."""
+        return [[self._backend.files["init"], "force-stop"], [self._backend.files["init"], "start"]]
+
+    def files(self) -> list[str]:
+        names = ("rules", "rules6", "after_rules", "after6_rules", "defaults", "conf")
+        return [self._backend.files[name] for name in names]
+
+    def directory(self) -> Path:
+        return Path(self._backend.files["conf"]).parent
+
+    def _parse(self, rules: t.Iterable[str]) -> tuple[list[t.Any], list[t.Any]]:
+        parsed: tuple[list[t.Any], list[t.Any]] = ([], [])
+        for text in rules:
+            try:
+                answer = self._frontend.parse_command(["ufw", *shlex.split(text)])
+                rule, versions = answer.data["rule"], answer.data["iptype"]
+                if rule.dapp or rule.sapp:
+                    raise UfwError(f"ufw {text}: name ports and protocols, not an application profile")
+                if rule.remove or rule.position:
+                    raise UfwError(f"ufw {text}: the list is the order; delete, insert and prepend have no place in it")
+                if versions in ("both", "v4"):
+                    parsed[0].append(self._of_version(rule, v6=False))
+                # Where ufw leaves IPv6 alone (IPV6=no), it drops all of it, and there is nothing to describe.
+                if versions in ("both", "v6") and self._backend.use_ipv6():
+                    parsed[1].append(self._of_version(rule, v6=True))
+            except (SystemExit, ValueError, KeyError, self._error) as error:
+                raise UfwError(f"ufw {text}: {getattr(error, 'value', None) or 'ufw does not understand this rule'}") \
+                    from error
+        return parsed
+
+    def _of_version(self, rule: t.Any, v6: bool) -> t.Any:
+        copy = rule.dup_rule()
+        copy.set_v6(v6)
+        copy.normalize()
+        return copy
+
+    def _words(self, rules: t.Iterable[t.Any]) -> list[str]:
+        commands = self._parser.UFWCommandRule, self._parser.UFWCommandRouteRule
+        return [("route " if rule.forward else "") + commands[rule.forward].get_command(rule) for rule in rules]

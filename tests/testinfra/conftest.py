@@ -1,0 +1,211 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What pytest runs with: the site, the questions of all tests put together, and the collection of what came out."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import outside
+import pytest
+from machine import Answer, Box, Site, Unreachable, ask
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--site", help="JSON file that describes the box (playbooks/verify.yml writes it)")
+    parser.addoption("--outcomes", help="JSON file to write what came out to")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "control(*ids): ids of the controls (controls.yml) that a test proves")
+    config.addinivalue_line("markers", "last: ends the service, so it runs after all others")
+    config.pluginmanager.register(Collector(config.getoption("--outcomes")), "outcomes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What ends the service comes last."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
+class Collector:
+    """Keeps one outcome a test. What was collected and never ran stays `not run`: that must not look like success."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._outcomes: dict[str, dict[str, t.Any]] = {}
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
+            controls = [name for mark in item.iter_markers("control") for name in mark.args]
+            promise = (getattr(item, "obj", None).__doc__ or item.name).strip()
+            self._outcomes[item.nodeid] = {
+                "test": item.name,
+                "controls": controls,
+                "promise": " ".join(promise.split()),
+                "outcome": "not run",
+                "reason": "the suite ended before it",
+                "evidence": [],
+                "seconds": 0.0,
+            }
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> t.Iterator[None]:
+        report = (yield).get_result()
+        entry = self._outcomes.get(item.nodeid)
+        if entry is None:
+            return
+        entry["seconds"] = round(entry["seconds"] + report.duration, 2)
+        entry["evidence"] = [value for name, value in item.user_properties if name == "evidence"]
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            entry.update(outcome="failed", reason=(crash.message if crash else str(report.longrepr))[:3000])
+        elif report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            reason = reason.removeprefix("Skipped: ")
+            kind = "not applicable" if reason.startswith("not applicable: ") else "not run"
+            entry.update(outcome=kind, reason=reason.removeprefix("not applicable: "))
+        elif report.when == "call":
+            entry.update(outcome="passed", reason="")
+
+    def pytest_sessionfinish(self) -> None:
+        if self._path:
+            Path(self._path).write_text(json.dumps(list(self._outcomes.values())), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def site(request: pytest.FixtureRequest) -> Site:
+    path = request.config.getoption("--site")
+    if not path:
+        pytest.skip("no box: give --site, or run the playbook securebox.stack.verify")
+    return Site(**json.loads(Path(path).read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="session")
+def box(site: Site) -> t.Iterator[Box]:
+    connection = Box(site)
+    yield connection
+    connection.close()
+
+
+class Answers:
+    """The answers to the questions of all test modules: `answers(host, name)`."""
+
+    def __init__(self, box: Box, modules: t.Iterable[t.Any]) -> None:
+        questions: dict[str, dict[str, str]] = {}
+        for module in modules:
+            for host, named in module.questions(box.site).items():
+                questions.setdefault(host, {}).update(
+                    {f"{module.__name__}.{name}": text for name, text in named.items()}
+                )
+        self._answers = ask(box, questions)
+
+    def __call__(self, module: str, host: str, name: str) -> Answer:
+        return self._answers[host][f"{module}.{name}"]
+
+
+@pytest.fixture(scope="session")
+def all_answers(request: pytest.FixtureRequest, box: Box) -> Answers | Unreachable:
+    modules = {item.module for item in request.session.items if hasattr(item.module, "questions")}
+    try:
+        return Answers(box, sorted(modules, key=lambda module: module.__name__))
+    except Unreachable as error:
+        return error
+
+
+@pytest.fixture
+def said(request: pytest.FixtureRequest, all_answers: Answers | Unreachable) -> t.Callable[[str, str], Answer]:
+    """The answer of a host to a question of this module."""
+    if isinstance(all_answers, Unreachable):
+        pytest.fail(str(all_answers), pytrace=False)
+
+    def answer(host: str, name: str) -> Answer:
+        given = all_answers(request.module.__name__, host, name)
+        assert given.code != 125 or not given.text.startswith("not answered"), f"{host}: {given.text}"
+        return given
+
+    return answer
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> t.Callable[[str], None]:
+    """Keeps a sentence, or some output, for the report."""
+    return lambda text: request.node.user_properties.append(("evidence", str(text)[:4000]))
+
+
+@pytest.fixture
+def not_applicable() -> t.Callable[[str], None]:
+    """The site is made so that there is nothing to prove."""
+    return lambda reason: pytest.skip(f"not applicable: {reason}")
+
+
+@pytest.fixture
+def disruptive(site: Site) -> None:
+    """For tests that users would notice: they run only when asked for."""
+    if not site.disruptive:
+        pytest.skip("it would interrupt the service for a moment; allow it with -e securebox_verify_disruptive=true")
+
+
+@pytest.fixture(scope="session")
+def status(box: Box) -> dict[str, t.Any]:
+    """What the command on the box says about itself."""
+    answer = box.run("securebox status --json")
+    try:
+        return answer.json
+    except ValueError:
+        pytest.fail(f"`securebox status --json` said: {answer.text} {answer.errors}", pytrace=False)
+
+
+@pytest.fixture
+def unlocked(status: dict[str, t.Any]) -> None:
+    if status["state"] == "locked":
+        pytest.skip("the box is locked: unlock it, then verify again")
+
+
+@pytest.fixture(scope="session")
+def world(box: Box) -> dict[str, t.Any]:
+    """Who reaches whom, tried out (probes/world.py)."""
+    site = box.site
+    flows = site.get(site.box, "firewall_flows", [])
+    bridges = [
+        str(network[family]).split("/", maxsplit=1)[0]
+        for network in site.get(site.box, "lxd_networks", [])
+        for family in ("ipv4", "ipv6")
+        if network.get(family)
+    ]
+    given = {
+        "containers": {
+            host: {"instance": site.instance(host), "addresses": site.addresses(host)} for host in site.containers
+        },
+        "ports": sorted({int(flow["port"]) for flow in flows} | {22, 80, 443, 5432, 8443}),
+        "bridges": bridges,
+        "ssh_port": site.ssh_port,
+        "forwarded": site.public_ports,
+    }
+    try:
+        return box.program("world", given)
+    except Unreachable as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+class Front:
+    """The box as browsers see it."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.address, self.name = site, site.outside_address, site.domain
+
+    def port(self, port: int) -> int:
+        found = self.site.outside_port(port)
+        if found is None:
+            pytest.skip(f"port {port} of the box is not reached from here (securebox_verify_ports)")
+        return found
+
+    def get(self, path: str = "/", tls: bool = True) -> tuple[int, dict[str, str], str]:
+        return outside.request(self.address, self.port(443 if tls else 80), self.name, path, tls)
+
+
+@pytest.fixture(scope="session")
+def front(site: Site) -> Front:
+    return Front(site)

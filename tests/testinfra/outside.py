@@ -1,0 +1,129 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What anybody can do from outside, from the machine that runs the suite. Python's own library only."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import http.client
+import os
+import socket
+import ssl
+import struct
+import typing as t
+
+WAIT = 3.0
+
+
+@functools.cache
+def knock(address: str, port: int, wait: float = WAIT) -> str:
+    """open, refused or silent. A lab's forwarder accepts for a closed port too, and then hangs up: that is `closed`.
+
+    Asked once only: each knock at ssh counts for the limit on new connections.
+    """
+    try:
+        with socket.create_connection((address, port), wait) as stream:
+            stream.settimeout(1.0)
+            try:
+                return "open" if stream.recv(1) else "closed"
+            except TimeoutError:
+                # Connected, and the other side waits for us to speak.
+                return "open"
+            except OSError:
+                return "closed"
+    except ConnectionRefusedError:
+        return "refused"
+    except TimeoutError:
+        return "silent"
+    except OSError as error:
+        return f"no way: {error}"
+
+
+def knock_all(address: str, ports: t.Iterable[int], wait: float = WAIT) -> dict[int, str]:
+    ports = list(ports)
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        return dict(zip(ports, pool.map(lambda port: knock(address, port, wait), ports), strict=True))
+
+
+def context() -> ssl.SSLContext:
+    """Takes any certificate: whether it is the right one is a question of its own."""
+    tls = ssl.create_default_context()
+    tls.check_hostname = False
+    tls.verify_mode = ssl.CERT_NONE
+    tls.set_alpn_protocols(["h2", "http/1.1"])
+    return tls
+
+
+def handshake(address: str, port: int, name: str) -> dict[str, str]:
+    with (
+        socket.create_connection((address, port), 30) as stream,
+        context().wrap_socket(stream, server_hostname=name) as tls,
+    ):
+        return {
+            "version": tls.version() or "",
+            "cipher": (tls.cipher() or ("",))[0],
+            "protocol": tls.selected_alpn_protocol() or "",
+        }
+
+
+def request(address: str, port: int, name: str, path: str = "/", tls: bool = True) -> tuple[int, dict[str, str], str]:
+    """Status, headers (names in lower case) and body of one GET."""
+    connection = http.client.HTTPConnection(address, port, timeout=60)
+    if tls:
+        layer = context()
+        layer.set_alpn_protocols(["http/1.1"])
+        connection.sock = layer.wrap_socket(socket.create_connection((address, port), 60), server_hostname=name)
+    try:
+        connection.request("GET", path, headers={"Host": name, "User-Agent": "securebox-verify"})
+        answer = connection.getresponse()
+        headers: dict[str, str] = {}
+        for key, value in answer.getheaders():
+            headers[key.lower()] = f"{headers[key.lower()]}\n{value}" if key.lower() in headers else value
+        return answer.status, headers, answer.read(200_000).decode(errors="replace")
+    finally:
+        connection.close()
+
+
+OLD_CIPHERS = (0xC013, 0xC014, 0xC009, 0xC00A, 0x002F, 0x0035, 0x000A)
+NEW_CIPHERS = (0xC02B, 0xC02C, 0xC02F, 0xC030, 0xCCA8, 0xCCA9)
+VERSIONS = {"SSL 3.0": 0x0300, "TLS 1.0": 0x0301, "TLS 1.1": 0x0302, "TLS 1.2": 0x0303}
+
+
+def offers(address: str, port: int, name: str, version: str) -> str:
+    """`accepted`, or how the server refuses this version.
+
+    Written out by hand, because the TLS library of this machine would refuse the old versions before the server could.
+    """
+    with socket.create_connection((address, port), 30) as stream:
+        stream.sendall(client_hello(VERSIONS[version], name))
+        try:
+            head = stream.recv(5)
+        except OSError as error:
+            return f"hung up ({error})"
+        if len(head) < 5:
+            return "hung up"
+        body = stream.recv(64)
+    if head[0] == 22 and body[:1] == b"\x02":
+        return "accepted" if struct.unpack("!H", body[4:6])[0] == VERSIONS[version] else "another version chosen"
+    return f"alert {body[1]}" if head[0] == 21 and len(body) > 1 else f"record {head[0]}"
+
+
+def client_hello(version: int, name: str) -> bytes:
+    ciphers = NEW_CIPHERS + OLD_CIPHERS if version >= 0x0303 else OLD_CIPHERS
+    host = name.encode("idna")
+    extensions = [
+        (0, struct.pack("!HBH", len(host) + 3, 0, len(host)) + host),
+        (10, struct.pack("!HHHH", 6, 0x001D, 0x0017, 0x0018)),
+        (11, b"\x01\x00"),
+    ]
+    if version >= 0x0303:
+        schemes = (0x0403, 0x0503, 0x0804, 0x0805, 0x0401, 0x0501)
+        extensions.append((13, struct.pack(f"!H{len(schemes)}H", 2 * len(schemes), *schemes)))
+    packed = b"".join(struct.pack("!HH", kind, len(data)) + data for kind, data in extensions)
+    body = struct.pack("!H", version) + os.urandom(32) + b"\x00"
+    body += struct.pack(f"!H{len(ciphers)}H", 2 * len(ciphers), *ciphers) + b"\x01\x00"
+    body += struct.pack("!H", len(packed)) + packed
+    message = b"\x01" + len(body).to_bytes(3, "big") + body
+    return struct.pack("!BHH", 22, min(version, 0x0301), len(message)) + message

@@ -1,0 +1,140 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Saved state comes back whole, or goes away for good; a tie has one winner."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard
+
+
+class Machine:
+    """Runs what a guard runs, but for systemctl, which it writes down."""
+
+    def __init__(self, root):
+        self.root = root
+        self.systemctl = []
+
+    def run(self, command):
+        if command[0] == "systemctl":
+            self.systemctl.append(command[1:])
+        else:
+            subprocess.run(command, check=True)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    for directory in ("etc/systemd/system", "var/lib"):
+        (tmp_path / directory).mkdir(parents=True)
+    (tmp_path / "etc/old").write_text("old\n")
+    (tmp_path / "etc/old").chmod(0o640)
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def guard(machine):
+    guard = Guard("ssh", machine.run, machine.root)
+    guard.save(["/etc/old", "/etc/new"], [["touch", str(machine.root / "restarted")]],
+               [["test", "!", "-e", str(machine.root / "broken-by-somebody-else")]])
+    return guard
+
+
+def break_it(machine):
+    (machine.root / "etc/old").write_text("broken\n")
+    (machine.root / "etc/new").write_text("broken\n")
+
+
+def test_restoring_brings_files_back_and_removes_new_ones(machine, guard):
+    guard.declare_applying()
+    break_it(machine)
+
+    guard.restore()
+
+    assert (machine.root / "etc/old").read_text() == "old\n"
+    assert (machine.root / "etc/old").stat().st_mode & 0o777 == 0o640
+    assert not (machine.root / "etc/new").exists()
+    assert (machine.root / "restarted").exists()
+    assert not guard.armed
+
+
+def test_a_daemon_that_never_saw_the_change_is_not_restarted(machine, guard):
+    break_it(machine)
+
+    guard.restore()
+
+    assert (machine.root / "etc/old").read_text() == "old\n"
+    assert not (machine.root / "restarted").exists()
+
+
+def test_no_daemon_is_restarted_into_settings_that_somebody_else_broke(machine, guard):
+    """It would stop and not start again: the running one is the last way in."""
+    guard.declare_applying()
+    (machine.root / "broken-by-somebody-else").touch()
+
+    guard.restore()
+
+    assert (machine.root / "etc/old").read_text() == "old\n"
+    assert not (machine.root / "restarted").exists()
+
+
+def test_restoring_never_touches_the_directories_above(machine, guard):
+    """A copy of a whole tree over the root directory once took away the root directory's own mode."""
+    modes = {path: path.stat().st_mode for path in (machine.root, machine.root / "etc")}
+
+    guard.restore()
+
+    assert {path: path.stat().st_mode for path in modes} == modes
+
+
+def test_the_timer_is_a_unit_that_survives_a_reset(machine, guard):
+    guard.arm(30)
+
+    units = machine.root / "etc/systemd/system"
+    assert "OnActiveSec=30" in (units / "securebox-rollback-ssh.timer").read_text()
+    assert (units / "timers.target.wants/securebox-rollback-ssh.timer").is_symlink()
+    assert ["start", "securebox-rollback-ssh.timer"] in machine.systemctl
+
+
+@pytest.fixture
+def no_systemctl(tmp_path, monkeypatch):
+    """The commands that a guard hands out run in a shell, which finds this one first."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+
+
+@pytest.mark.usefixtures("no_systemctl")
+def test_a_confirmation_after_the_timer_fails(machine, guard):
+    guard.arm(30)
+    break_it(machine)
+    subprocess.run(["/bin/sh", machine.root / "var/lib/securebox/rollback/ssh/restore"], check=True)
+
+    late = subprocess.run(guard.confirm_command(), check=False, capture_output=True)
+
+    assert late.returncode != 0
+    assert (machine.root / "etc/old").read_text() == "old\n"
+
+
+@pytest.mark.usefixtures("no_systemctl")
+def test_the_timer_after_a_confirmation_does_nothing(machine, guard):
+    guard.arm(30)
+    break_it(machine)
+    script = (machine.root / "var/lib/securebox/rollback/ssh/restore").read_text()
+    subprocess.run(guard.confirm_command(), check=True)
+
+    subprocess.run(["/bin/sh", "-c", script], check=True)
+
+    assert (machine.root / "etc/old").read_text() == "broken\n"
+    assert not list((machine.root / "etc/systemd/system").rglob("securebox-rollback*"))
+
+
+def test_a_change_is_complete_only_when_declared_so(guard):
+    assert guard.armed
+    assert not guard.complete
+
+    guard.declare_complete()
+
+    assert guard.complete

@@ -1,0 +1,509 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Wrong inventories: the filled-in example but for one mistake, and what the message about it has to say."""
+
+from __future__ import annotations
+
+from site_factory import KEY, UNSET
+
+GIB = 1024**3
+NETWORKS = [
+    {"name": "sbproxy", "ipv4": "10.80.1.1/24", "ipv6": "fd80:0:0:1::1/64"},
+    {"name": "sbapp", "ipv4": "10.80.2.1/24", "ipv6": "fd80:0:0:2::1/64"},
+    {"name": "sbdb", "ipv4": "10.80.3.1/24", "ipv6": "fd80:0:0:3::1/64"},
+]
+INSTANCES = [
+    {
+        "name": name,
+        "network": network,
+        "ipv4": f"10.80.{number}.10",
+        "ipv6": f"fd80:0:0:{number}::10",
+        "cpu": 1,
+        "memory": "512MiB",
+        "processes": 500,
+    }
+    for number, (name, network) in enumerate([("proxy1", "sbproxy"), ("app1", "sbapp"), ("db1", "sbdb")], start=1)
+]
+DATA = "/var/lib/securebox/data.luks"
+DISK = "/dev/disk/by-id/scsi-1"
+ON_A_DEVICE = {"encrypted_volume_file": UNSET, "encrypted_volume_device": DISK, "encrypted_volume_size": UNSET}
+
+
+def changed(items, key, **values):
+    """A list of dictionaries in which the one named `key` has other values."""
+    return [{**item, **values} if item["name"] == key else item for item in items]
+
+
+def box(**variables):
+    return {"box": variables}
+
+
+def device(kind="block", size=100 * GIB, signatures=()):
+    return {"paths": {DISK: {"type": kind, "size": size, "signatures": list(signatures)}}}
+
+
+# name: (variables changed, what the server is like, parts of the message)
+WRONG = {
+    "no passphrase source": (
+        box(encrypted_volume_passphrase=UNSET),
+        {},
+        ["encrypted_volume_passphrase", "no terminal", "group_vars/box/"],
+    ),
+    "empty passphrase": (box(encrypted_volume_passphrase=""), {}, ["encrypted_volume_passphrase", "it is empty"]),
+    "weak passphrase": (
+        box(encrypted_volume_passphrase="hunter2"),
+        {},
+        ["encrypted_volume_passphrase", "too weak", "12"],
+    ),
+    "empty secret": (
+        {"all": {"vault_db_postgresql_password": ""}},
+        {},
+        ["vault_db_postgresql_password", "securebox.stack.secrets", "group_vars/all/vault.yml"],
+    ),
+    "device with data": (
+        box(**ON_A_DEVICE),
+        device(signatures=[("ext4", "aa-bb")]),
+        ["encrypted_volume_device", DISK, "it holds data (ext4)", "wipefs"],
+    ),
+    "device with another volume": (
+        box(**ON_A_DEVICE),
+        device(signatures=[("crypto_LUKS", "aa-bb")]),
+        ["encrypted_volume_device", "another encrypted volume", "aa-bb", "encrypted_volume_uuid"],
+    ),
+    "device that is not there": (
+        box(**ON_A_DEVICE),
+        device("missing"),
+        ["encrypted_volume_device", "no such device", "ls -l /dev/disk/by-id"],
+    ),
+    "device that is a file": (box(**ON_A_DEVICE), device("file"), ["encrypted_volume_device", "an ordinary file"]),
+    "size larger than the device": (
+        box(**{**ON_A_DEVICE, "encrypted_volume_size": "200G"}),
+        device(),
+        ["encrypted_volume_size", "200G", "larger than the device", "100 GiB"],
+    ),
+    "size larger than the free disk": (
+        box(encrypted_volume_size="500G"),
+        {},
+        ["encrypted_volume_size", "500G", "larger than the free disk", "150 GiB of 160 GiB", "group_vars/box/"],
+    ),
+    "size larger than the free disk of its own mount": (
+        {},
+        {"disks": {"/": (900 * GIB, 999 * GIB), "/var": (9 * GIB, 10 * GIB)}},
+        ["9 GiB of 10 GiB are free at /var"],
+    ),
+    "size that shrinks": (
+        box(encrypted_volume_size="10G"),
+        {"paths": {DATA: {"type": "file", "size": 60 * GIB, "signatures": []}}},
+        ["never shrinks", "60 GiB"],
+    ),
+    "size that is none": (box(encrypted_volume_size="sixty"), {}, ["encrypted_volume_size", "sixty", "such as 60G"]),
+    "size without its unit": (box(encrypted_volume_size="60"), {}, ["encrypted_volume_size", "is a unit missing"]),
+    "file with other data": (
+        {},
+        {"paths": {DATA: {"type": "file", "size": GIB, "signatures": [("ext4", "")]}}},
+        ["encrypted_volume_file", "it holds data (ext4)"],
+    ),
+    "both file and device": (
+        box(encrypted_volume_device=DISK),
+        {},
+        ["encrypted_volume_device", DISK, "set together with", DATA],
+    ),
+    "neither file nor device": (
+        box(encrypted_volume_file=UNSET),
+        {},
+        ["neither encrypted_volume_file nor encrypted_volume_device"],
+    ),
+    "relative mount point": (
+        box(encrypted_volume_mount_point="srv/x"),
+        {},
+        ["encrypted_volume_mount_point", "no absolute"],
+    ),
+    "mount point of the system": (box(encrypted_volume_mount_point="/srv"), {}, ["a directory of the system"]),
+    "mount point in use": (
+        {},
+        {"mounts": {"/srv/securebox": "/dev/sdb1"}},
+        ["encrypted_volume_mount_point", "/dev/sdb1 is mounted there"],
+    ),
+    "file inside the mount point": (
+        box(encrypted_volume_file="/srv/securebox/x.luks"),
+        {},
+        ["encrypted_volume_file", "inside encrypted_volume_mount"],
+    ),
+    "no volume yet, and not told to make one": (
+        box(encrypted_volume_initialise=UNSET),
+        {},
+        ["encrypted_volume_initialise", "there is no volume yet", "-e encrypted_volume_initialise=true"],
+    ),
+    "uuids differ": (box(lxd_storage_uuid="0000-1"), {}, ["lxd_storage_uuid", "0000-1", "would be refused their data"]),
+    "overlapping networks": (
+        box(lxd_networks=changed(NETWORKS, "sbapp", ipv4="10.80.1.129/25")),
+        {},
+        ["lxd_networks[sbapp].ipv4", "10.80.1.129/25", "overlaps with the network of sbproxy"],
+    ),
+    "overlapping networks of IPv6": (
+        box(lxd_networks=changed(NETWORKS, "sbapp", ipv6="fd80:0:0:1::2/64")),
+        {},
+        ["lxd_networks[sbapp].ipv6", "overlaps"],
+    ),
+    "network without a prefix": (
+        box(lxd_networks=changed(NETWORKS, "sbapp", ipv4="10.80.2.1")),
+        {},
+        ["lxd_networks[sbapp].ipv4", "10.80.1.1/24"],
+    ),
+    "public network": (
+        box(lxd_networks=changed(NETWORKS, "sbapp", ipv4="9.9.9.1/24")),
+        {},
+        ["lxd_networks[sbapp].ipv4", "a public network"],
+    ),
+    "name of a bridge too long": (
+        box(lxd_networks=[*NETWORKS, {"name": "securebox-monitoring", "ipv4": "10.9.9.1/24"}]),
+        {},
+        ["at most 15"],
+    ),
+    "bridge clashes with the server's address": (
+        {},
+        {"addresses": [("eth0", "10.80.2.7/16")]},
+        ["lxd_networks[sbproxy].ipv4", "clashes with the server's own network", "10.80.2.7/16 on eth0"],
+    ),
+    "bridge clashes with a route": (
+        {},
+        {"routes": [("wg0", "10.80.3.0/24")]},
+        ["lxd_networks[sbdb].ipv4", "10.80.3.0/24 on wg0"],
+    ),
+    "address outside its network": (
+        box(lxd_instances=changed(INSTANCES, "app1", ipv4="10.80.9.10")),
+        {},
+        ["lxd_instances[app1].ipv4", "10.80.9.10", "outside its network sbapp (10.80.2.0/24)"],
+    ),
+    "address twice": (
+        box(lxd_instances=changed(INSTANCES, "app1", network="sbproxy", ipv4="10.80.1.10", ipv6="")),
+        {},
+        ["lxd_instances[app1].ipv4", "the address of proxy1 as well"],
+    ),
+    "address of the bridge": (
+        box(lxd_instances=changed(INSTANCES, "app1", ipv4="10.80.2.1")),
+        {},
+        ["the address of the bridge sbapp itself"],
+    ),
+    "address differs from the inventory's": (
+        box(lxd_instances=changed(INSTANCES, "app1", ipv4="10.80.2.11")),
+        {},
+        ["securebox_address", "app1", "10.80.2.11", "have to agree"],
+    ),
+    "unknown network": (
+        box(lxd_instances=changed(INSTANCES, "app1", network="lan")),
+        {},
+        ["lxd_instances[app1].network", "lan", "no such network", "sbproxy, sbapp, sbdb"],
+    ),
+    "container without a description": (
+        box(lxd_instances=INSTANCES[:2]),
+        {},
+        ["lxd_instances", "db1 is in the inventory, but no container db1"],
+    ),
+    "container without a host": (
+        box(lxd_instances=[*INSTANCES, {**INSTANCES[0], "name": "cache1", "ipv4": "10.80.1.20", "ipv6": ""}]),
+        {},
+        ["lxd_instances[cache1]", "never hardened"],
+    ),
+    "instance twice": (
+        box(lxd_instances=[*INSTANCES, INSTANCES[0]]),
+        {},
+        ["lxd_instances[proxy1].name", "given twice"],
+    ),
+    "name of a container": (
+        box(lxd_instances=changed(INSTANCES, "app1", name="app_1")),
+        {},
+        ["lxd_instances[app_1].name", "letters, digits and -"],
+    ),
+    "memory above the machine's": (
+        box(lxd_instances=changed(INSTANCES, "app1", memory="16GiB")),
+        {},
+        ["lxd_instances[app1].memory", "16GiB", "more than the server has (8 GiB)"],
+    ),
+    "memory above the machine's together": (
+        {},
+        {"memory": 4 * GIB},
+        ["lxd_instances", "5.5 GiB", "add up to more than the server has (4 GiB)"],
+    ),
+    "memory that is none": (
+        box(lxd_instances=changed(INSTANCES, "app1", memory="much")),
+        {},
+        ["lxd_instances[app1].memory", "such as 512MiB"],
+    ),
+    "cpus above the machine's": (
+        box(lxd_instances=changed(INSTANCES, "app1", cpu=64)),
+        {},
+        ["lxd_instances[app1].cpu", "64", "has (4)"],
+    ),
+    "attachment to an unknown container": (
+        box(
+            lxd_storage_attachments=[
+                {"instance": "db2", "device": "data", "source": "/srv/securebox/db1", "path": "/var/lib/postgresql"}
+            ]
+        ),
+        {},
+        ["lxd_storage_attachments[db2/data].instance", "no such container", "proxy1, app1, db1"],
+    ),
+    "attachment outside the volume": (
+        box(
+            lxd_storage_attachments=[
+                {"instance": "db1", "device": "data", "source": "/srv/db1", "path": "/var/lib/postgresql"}
+            ]
+        ),
+        {},
+        ["lxd_storage_attachments[db1/data].source", "/srv/db1", "would not be encrypted"],
+    ),
+    "attachment by a detour outside the volume": (
+        box(
+            lxd_storage_attachments=[
+                {"instance": "db1", "device": "data", "source": "/srv/securebox/../db1", "path": "/var/lib/postgresql"}
+            ]
+        ),
+        {},
+        ["lxd_storage_attachments[db1/data].source", "would not be encrypted"],
+    ),
+    "attachment of an unknown directory": (
+        box(encrypted_volume_directories=["app1"]),
+        {},
+        ["lxd_storage_attachments[db1/data].source", "not one of encrypted_volume_directories"],
+    ),
+    "unknown dependent": (
+        box(encrypted_volume_dependents=[{"name": "db", "instance": "db9", "ready": ["true"], "timeout": 9}]),
+        {},
+        ["encrypted_volume_dependents[db].instance", "db9", "no such container"],
+    ),
+    "dependents in the wrong order": (
+        box(
+            encrypted_volume_dependents=[
+                {"name": "app1", "instance": "app1", "ready": ["true"]},
+                {"name": "db1", "instance": "db1", "ready": ["true"]},
+            ]
+        ),
+        {},
+        ["encrypted_volume_dependents[db1]", "the order is database, application, proxy"],
+    ),
+    "data that nothing starts": (
+        box(encrypted_volume_dependents=[{"name": "app1", "instance": "app1", "ready": ["true"]}]),
+        {},
+        ["encrypted_volume_dependents", "db1 has its data on the volume"],
+    ),
+    "flow to an unknown address": (
+        box(firewall_flows=[{"from": "10.80.1.10", "to": "10.80.2.99", "port": 8443, "why": "x"}]),
+        {},
+        ["firewall_flows[1].to", "10.80.2.99", "no container"],
+    ),
+    "flow to an unknown name": (
+        box(firewall_flows=[{"from": "proxy", "to": "10.80.2.10", "port": 8443, "why": "x"}]),
+        {},
+        ["firewall_flows[1].from", "proxy", "no address or network"],
+    ),
+    "forward to no container": (
+        box(firewall_forwards=[{"port": 443, "to": "10.80.1.99"}]),
+        {},
+        ["firewall_forwards[443].to", "10.80.1.99", "no container"],
+    ),
+    "forward of ssh's port": (
+        box(hardening_ssh_port=2222, firewall_forwards=[{"port": 2222, "to": "10.80.1.10"}]),
+        {},
+        ["hardening_ssh_port", "2222", "takes port 2222 to a container"],
+    ),
+    "forward twice": (
+        box(firewall_forwards=[{"port": 443, "to": "10.80.1.10"}] * 2),
+        {},
+        ["firewall_forwards[443].port", "forwarded twice"],
+    ),
+    "ssh port of the application": (
+        box(hardening_ssh_port=443),
+        {},
+        ["hardening_ssh_port", "443", "the application's", "inventories/example/group_vars/box/hardening.yml:2"],
+    ),
+    "ssh port out of range": (
+        box(hardening_ssh_port=82200),
+        {},
+        ["hardening_ssh_port", "82200", "between 1 and 65535"],
+    ),
+    "ssh ports that differ": (
+        box(firewall_ssh_port=22),
+        {},
+        ["firewall_ssh_port", "22", "hardening_ssh_port (822)", "lock everybody out"],
+    ),
+    "no administrator": (box(hardening_admins=[]), {}, ["hardening_admins", "an empty list", "nobody could log in"]),
+    "administrator without a key": (
+        box(hardening_admins=[{"name": "admin", "keys": []}]),
+        {},
+        ["hardening_admins[admin].keys", "no public key"],
+    ),
+    "malformed key": (
+        box(hardening_admins=[{"name": "admin", "keys": [KEY[:60]]}]),
+        {},
+        ["hardening_admins[admin].keys[1]", "cut off or mistyped"],
+    ),
+    "private key": (
+        box(hardening_admins=[{"name": "admin", "keys": ["-----BEGIN OPENSSH PRIVATE KEY-----\nxyz"]}]),
+        {},
+        ["hardening_admins[admin].keys[1]", "this is the private key!", "not shown"],
+    ),
+    "root as administrator": (
+        box(hardening_admins=[{"name": "root", "keys": [KEY]}]),
+        {},
+        ["hardening_admins[root]", "root never logs in"],
+    ),
+    "account that is no administrator": (
+        box(ansible_user="erika"),
+        {},
+        ["ansible_user", "erika", "locked out", "hardening_admins (admin)"],
+    ),
+    "inventory that logs in as root": (
+        box(securebox_login={"user": "root", "port": 22, "reached": {}}),
+        {},
+        ["ansible_user", "locked out"],
+    ),
+    "mail address": (
+        {"all": {"securebox_admin_email": "nobody"}},
+        {},
+        ["securebox_admin_email", "nobody", "no mail address"],
+    ),
+    "time zone": (
+        box(hardening_timezone="Europe/Atlantis"),
+        {},
+        ["hardening_timezone", "Europe/Atlantis", "Europe/Oslo"],
+    ),
+    "no Python": ({}, {"python": ""}, ["server hospital", "Python is missing", "apt-get install python3"]),
+    "unsupported release": ({}, {"release": "11"}, ["server hospital", "debian 11", "Debian 12 or 13"]),
+    "unsupported distribution": ({}, {"distribution": "rocky", "release": "9.4"}, ["rocky 9.4", "not supported"]),
+    "unsupported architecture": ({}, {"architecture": "armv7l"}, ["armv7l", "architecture is not supported"]),
+    "no LXD": ({}, {"lxd": "missing"}, ["server hospital", "LXD is neither installed nor"]),
+    "Incus": ({}, {"lxd": "incus"}, ["server hospital", "knows LXD only"]),
+    "missing sha256": (
+        {"app": {"app_tomcat_war_sha256": ""}},
+        {},
+        ["app_tomcat_war_sha256", "stable.json", "inventories/example/group_vars/app/app_tomcat.yml:5"],
+    ),
+    "sha256 cut off": ({"app": {"app_tomcat_war_sha256": "abc123"}}, {}, ["app_tomcat_war_sha256", "abc123", "64"]),
+    "WAR by http": (
+        {"app": {"app_tomcat_war_url": "http://x.org/dhis.war"}},
+        {},
+        ["app_tomcat_war_url", "no https URL"],
+    ),
+    "WAR from both": (
+        {"app": {"app_tomcat_war_file": "/home/me/dhis.war"}},
+        {},
+        ["app_tomcat_war_file", "set together with"],
+    ),
+    "no WAR": ({"app": {"app_tomcat_war_url": ""}}, {}, ["app_tomcat_war_url", "no application"]),
+    "WAR that is not there": (
+        {"app": {"app_tomcat_war_url": "", "app_tomcat_war_file": "/nowhere/dhis.war"}},
+        {},
+        ["app_tomcat_war_file", "/nowhere/dhis.war", "no such file"],
+    ),
+    "WAR that is none": (
+        {"app": {"app_tomcat_war_url": "", "app_tomcat_war_file": "/etc/passwd"}},
+        {},
+        ["app_tomcat_war_file", "no WAR file"],
+    ),
+    "encryption password too short": (
+        {"app": {"app_tomcat_dhis_conf": {"encryption.password": "only-fourteen-"}}},
+        {},
+        ["app_tomcat_dhis_conf[encryption.password]", "less than 24"],
+    ),
+    "database elsewhere": (
+        {"app": {"app_tomcat_dhis_conf": {"connection.url": "jdbc:postgresql://db7:5432/dhis2"}}},
+        {},
+        ["app_tomcat_dhis_conf[connection.url]", "db7 is no container"],
+    ),
+    "backend that is no container": (
+        {"proxy": {"proxy_apache_backend": "https://app9:8443/"}},
+        {},
+        ["proxy_apache_backend", "app9 is no container"],
+    ),
+    "backend without TLS": (
+        {"proxy": {"proxy_apache_backend": "http://app1:8080/"}},
+        {},
+        ["proxy_apache_backend", "no https URL"],
+    ),
+    "domain that is a URL": ({"all": {"securebox_domain": "https://x.org/"}}, {}, ["securebox_domain", "a URL"]),
+    "domain without a dot": ({"all": {"securebox_domain": "hospital"}}, {}, ["securebox_domain", "no full name"]),
+    "domain with an underscore": (
+        {"all": {"securebox_domain": "my_box.clinic.org"}},
+        {},
+        ["securebox_domain", "no full name"],
+    ),
+    "terms not accepted": (
+        {"proxy": {"letsencrypt_accept_terms": False}},
+        {},
+        ["letsencrypt_accept_terms", "terms of service", "group_vars/proxy/letsencrypt.yml:5"],
+    ),
+    "Let's Encrypt for an address": (
+        {"all": {"securebox_domain": "203.0.113.10"}},
+        {},
+        ["letsencrypt_domains", "203.0.113.10", "names only"],
+    ),
+    "Let's Encrypt for a private name": (
+        {"all": {"securebox_domain": "dhis.hospital.local"}},
+        {},
+        ["letsencrypt_domains", "not a public name"],
+    ),
+    "the example's own name": (
+        {"all": {"securebox_domain": "dhis.example.org"}},
+        {},
+        ["letsencrypt_domains", "the real one"],
+    ),
+    "own certificate without files": (
+        {"proxy": {"proxy_apache_certificate": "own"}},
+        {},
+        ["proxy_apache_certificate_file", "name the PEM file"],
+    ),
+    "own certificate's files are not there": (
+        {
+            "proxy": {
+                "proxy_apache_certificate": "own",
+                "proxy_apache_certificate_file": "/nowhere.pem",
+                "proxy_apache_certificate_key_file": "/etc/passwd",
+            }
+        },
+        {},
+        ["proxy_apache_certificate_file", "/nowhere.pem", "no such file"],
+    ),
+    "choice that is none": (
+        {"proxy": {"proxy_apache_certificate": "lets-encrypt"}},
+        {},
+        ["proxy_apache_certificate", "must be one of", "self_signed"],
+    ),
+    "weak database password": (
+        {"db": {"db_postgresql_users": [{"name": "dhis2", "password": "dhis"}]}},
+        {},
+        ["db_postgresql_users[dhis2].password", "too weak"],
+    ),
+    "access of an unknown user": (
+        {"db": {"db_postgresql_access": [{"user": "dhis", "database": "dhis2", "address": "10.80.2.10/32"}]}},
+        {},
+        ["db_postgresql_access[1].user", "dhis", "no such user"],
+    ),
+    "access to an unknown database": (
+        {"db": {"db_postgresql_access": [{"user": "dhis2", "database": "x", "address": "10.80.2.10/32"}]}},
+        {},
+        ["db_postgresql_access[1].database", "no such database"],
+    ),
+    "access from the world": (
+        {"db": {"db_postgresql_access": [{"user": "dhis2", "database": "dhis2", "address": "0.0.0.0/0"}]}},
+        {},
+        ["db_postgresql_access[1].address", "0.0.0.0/0", "outside the box's own networks"],
+    ),
+    "variable of the wrong type": (
+        box(hardening_ssh_port="ssh"),
+        {},
+        ["hardening_ssh_port", "ssh", "unable to convert to int"],
+    ),
+    "variable without a value": (
+        {"proxy": {"proxy_apache_server_name": "{{ securebox_domian }}"}},
+        {},
+        ["proxy_apache_server_name", "securebox_domian", "undefined", "group_vars/proxy/proxy_apache.yml:2"],
+    ),
+}
+GROUPS = {
+    "no box": ({"box": []}, ["group box", "no server"]),
+    "two boxes": ({"box": ["hospital", "proxy1"]}, ["group box", "hospital, proxy1", "one server"]),
+    "no database": ({"db": []}, ["group db", "no container"]),
+    "tier outside tiers": ({"tiers": ["proxy1", "app1"]}, ["group db", "no child of the group tiers"]),
+}

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files of several subjects are one change: all of it, or nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from ansible_collections.securebox.stack.plugins.modules import file_set
+
+
+class Machine:
+    """A directory as the root of a machine; commands that are not the guard's own are written down, or fail."""
+
+    def __init__(self, root):
+        self.root = root
+        self.ran = []
+        self.failing = set()
+
+    def run(self, command):
+        if command[0] in ("cp", "/bin/sh"):
+            subprocess.run(command, check=True)
+            return
+        self.ran.append(command)
+        if command[0] in self.failing:
+            raise RuntimeError(f"{command[0]} failed")
+
+    def ensure(self, *subjects, check_mode=False, confirm=None):
+        return file_set.ensure({"subjects": subjects, "confirm": confirm}, self.run, check_mode,
+                               root=self.root, owner=(os.getuid(), os.getgid()))
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    # What the restoring script runs.
+    for name in ("check", "reload", "systemctl"):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\necho {name} $@ >> {tmp_path}/log\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return Machine(tmp_path)
+
+
+def subject(name="one", content="new\n", **more):
+    return {"name": name, "files": [{"path": f"/etc/{name}", "content": content, "mode": "0644", **more}],
+            "check": [["check", name]], "apply": [["reload", name]]}
+
+
+def test_check_then_do_then_nothing(machine):
+    """The quadruple of every module: told, done, not done again, and told so."""
+    told = machine.ensure(subject(), check_mode=True)
+    assert told["changed"]
+    assert not (machine.root / "etc/one").exists()
+    assert machine.ran == []
+
+    done = machine.ensure(subject())
+    assert done == told
+    assert (machine.root / "etc/one").read_text() == "new\n"
+    assert machine.ran == [["check", "one"], ["reload", "one"]]
+
+    assert not machine.ensure(subject())["changed"]
+    assert not machine.ensure(subject(), check_mode=True)["changed"]
+    assert len(machine.ran) == 2
+
+
+def test_only_what_changed_is_applied(machine):
+    machine.ensure(subject("one"), subject("two"))
+    machine.ran.clear()
+
+    result = machine.ensure(subject("one"), subject("two", "newer\n"))
+
+    assert result["subjects"] == ["two"]
+    assert machine.ran == [["check", "two"], ["reload", "two"]]
+
+
+@pytest.mark.parametrize("failing", ["check", "reload"])
+def test_a_failure_puts_everything_back(machine, failing):
+    machine.ensure(subject("one", "old\n"))
+    machine.failing = {failing}
+
+    with pytest.raises(RuntimeError, match=f"{failing} failed"):
+        machine.ensure(subject("one"), subject("two"))
+
+    assert (machine.root / "etc/one").read_text() == "old\n"
+    assert not (machine.root / "etc/two").exists()
+    # What the failed check kept from happening needs no undoing.
+    assert ("reload one" in (machine.root / "log").read_text()) is (failing == "reload")
+
+
+def test_a_wrong_mode_is_a_difference(machine):
+    machine.ensure(subject())
+    (machine.root / "etc/one").chmod(0o666)
+
+    result = machine.ensure(subject())
+
+    assert "mode 0666" in result["diff"][0]["before"]
+    assert (machine.root / "etc/one").stat().st_mode & 0o777 == 0o644
+
+
+def test_links_and_absence(machine):
+    wanted = {"name": "zone", "check": [], "apply": [], "files": [
+        {"path": "/etc/localtime", "link": "/usr/share/zoneinfo/Etc/UTC"}, {"path": "/etc/gone", "state": "absent"}]}
+    (machine.root / "etc/gone").write_text("x")
+
+    assert machine.ensure(wanted)["changed"]
+    assert not machine.ensure(wanted)["changed"]
+    assert (machine.root / "etc/localtime").is_symlink()
+    assert not (machine.root / "etc/gone").exists()
+
+
+CONFIRM = {"name": "ssh", "seconds": 90}
+
+
+def test_a_change_that_waits_says_how_to_confirm_it(machine):
+    result = machine.ensure(subject(), confirm=CONFIRM)
+
+    assert "confirm" in result["rollback"]
+    assert ["systemctl", "start", "securebox-rollback-ssh.timer"] in machine.ran
+
+
+def test_a_run_cut_off_before_the_confirmation_is_confirmed_by_the_next(machine):
+    machine.ensure(subject(), confirm=CONFIRM)
+
+    again = machine.ensure(subject(), confirm=CONFIRM)
+
+    assert not again["changed"]
+    assert "rollback" in again
+
+
+def test_a_run_cut_off_half_way_begins_at_the_beginning(machine):
+    """Files may be written and their daemons not restarted: the next run must not take that for done."""
+    def killed(command):
+        if command[0] == "check":
+            raise KeyboardInterrupt
+        machine.run(command)
+
+    with pytest.raises(KeyboardInterrupt):
+        file_set.ensure({"subjects": [subject()], "confirm": None}, killed, False,
+                        root=machine.root, owner=(os.getuid(), os.getgid()))
+    assert (machine.root / "etc/one").exists()
+
+    assert machine.ensure(subject())["changed"]
+    assert ["reload", "one"] in machine.ran
+
+
+def test_nothing_waits_when_nothing_changed(machine):
+    machine.ensure(subject())
+    assert "rollback" not in machine.ensure(subject(), confirm=CONFIRM)
