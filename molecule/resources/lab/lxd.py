@@ -17,6 +17,7 @@ from .run import LabError, run, say, succeeds, wait_for
 
 POOL = PROFILE = "securebox-lab"
 BRIDGE = "sblabbr0"
+LXCFS = Path("/var/lib/lxcfs")
 SOCKETS = (Path("/var/snap/lxd/common/lxd/unix.socket"), Path("/var/lib/lxd/unix.socket"))
 
 
@@ -34,6 +35,19 @@ def running() -> bool:
     return succeeds(["lxc", "query", "/1.0"], timeout=20)
 
 
+def lxcfs_wanted() -> bool:
+    """Whether lxcfs has to be started. One that was killed leaves a dead mount behind, which is taken away here."""
+    if not shutil.which("lxcfs"):
+        return False
+    try:
+        LXCFS.stat()
+    except FileNotFoundError:
+        pass
+    except OSError:
+        run(["umount", "--lazy", LXCFS])
+    return not os.path.ismount(LXCFS)
+
+
 def start_daemon() -> None:
     """Where systemd runs, LXD starts by itself. Where it does not (CI), start the two daemons here, detached."""
     if running():
@@ -48,11 +62,11 @@ def start_daemon() -> None:
     say("  starting lxcfs and lxd, for there is no systemd on this machine")
     log = images.paths.cache() / "lxd.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    Path("/var/lib/lxcfs").mkdir(exist_ok=True)
     Path("/var/lib/lxd").mkdir(exist_ok=True)
-    daemons = [["lxcfs", "/var/lib/lxcfs"], ["lxd", "--group", "lxd", "--logfile", str(log)]]
-    if not shutil.which("lxcfs") or os.path.ismount("/var/lib/lxcfs"):
-        daemons = daemons[1:]
+    daemons = [["lxd", "--group", "lxd", "--logfile", str(log)]]
+    if lxcfs_wanted():
+        LXCFS.mkdir(exist_ok=True)
+        daemons.insert(0, ["lxcfs", str(LXCFS)])
     for command in daemons:
         with log.with_suffix(f".{command[0]}").open("ab") as output:
             subprocess.Popen(
