@@ -98,14 +98,17 @@ class Guard:
         shutil.rmtree(self._state, ignore_errors=True)
         saved = self._state / "new"
         saved.mkdir(parents=True, mode=0o700)
-        self._script.write_text(SCRIPT.format(
-            name=self.name,
-            state=shlex.quote(str(self._state)),
-            files="\n".join(self._save(path, saved / str(number)) for number, path in enumerate(paths)),
-            check=" && ".join(shlex.join(command) for command in check) or "true",
-            restore="\n".join(shlex.join(command) for command in restore),
-            timer=self.unit + ".timer",
-            units=" ".join(shlex.quote(str(unit)) for unit in self._unit_files())))
+        self._script.write_text(
+            SCRIPT.format(
+                name=self.name,
+                state=shlex.quote(str(self._state)),
+                files="\n".join(self._save(path, saved / str(number)) for number, path in enumerate(paths)),
+                check=" && ".join(shlex.join(command) for command in check) or "true",
+                restore="\n".join(shlex.join(command) for command in restore),
+                timer=self.unit + ".timer",
+                units=" ".join(shlex.quote(str(unit)) for unit in self._unit_files()),
+            )
+        )
         # From here on the script has something to put back; before, it would have done nothing.
         (self._state / "new").rename(self._state / "armed")
 
@@ -131,9 +134,11 @@ class Guard:
 
     def confirm_command(self) -> list[str]:
         """What the new login runs. Renaming fails if the timer was faster, and so does the confirmation then."""
-        steps = [["mv", str(self._state / "armed"), str(self._state / "confirmed")],
-                 ["systemctl", "stop", self.unit + ".timer"],
-                 ["rm", "-rf", *map(str, self._unit_files()), str(self._state)]]
+        steps = [
+            ["mv", str(self._state / "armed"), str(self._state / "confirmed")],
+            ["systemctl", "stop", self.unit + ".timer"],
+            ["rm", "-rf", *map(str, self._unit_files()), str(self._state)],
+        ]
         return ["/bin/sh", "-c", " && ".join(shlex.join(step) for step in steps)]
 
     def restore_command(self) -> list[str]:
@@ -145,8 +150,11 @@ class Guard:
 
     def _unit_files(self) -> list[Path]:
         timer = self.unit + ".timer"
-        return [self._units / (self.unit + ".service"), self._units / timer,
-                self._units / "timers.target.wants" / timer]
+        return [
+            self._units / (self.unit + ".service"),
+            self._units / timer,
+            self._units / "timers.target.wants" / timer,
+        ]
 
     def _save(self, path: str, copy: Path) -> str:
         """The command that puts the file back. Directories above it are never touched, nor is anything beside it."""

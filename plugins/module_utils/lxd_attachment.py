@@ -78,9 +78,11 @@ def own_as_inside(instance: Document, source: str, host: Host, check_mode: bool)
     if base[0] <= uid < base[0] + base[1]:
         return False
     if not empty:
-        raise LxdError(f"Ids cannot be shifted on this host, and {source} holds files of {uid}:{gid}, whom "
-                       f"{instance['name']} cannot own: its ids begin at {base[0]}. Move them with chown, or use a "
-                       "host whose kernel has idmapped mounts (5.12 or later)")
+        raise LxdError(
+            f"Ids cannot be shifted on this host, and {source} holds files of {uid}:{gid}, whom "
+            f"{instance['name']} cannot own: its ids begin at {base[0]}. Move them with chown, or use a "
+            "host whose kernel has idmapped mounts (5.12 or later)"
+        )
     if not check_mode:
         host.chown(source, base[0], base[0])
     return True

@@ -51,8 +51,9 @@ def ensure(image: dict[str, t.Any], lxd: Lxd, check_mode: bool) -> bool:
         return False
     except NotFound as error:
         if not files:
-            raise LxdError(f"image: LXD has no image with the alias {alias}, and neither remote nor files say where to "
-                           "get it") from error
+            raise LxdError(
+                f"image: LXD has no image with the alias {alias}, and neither remote nor files say where to get it"
+            ) from error
     for path in files.values():
         if not Path(path).is_file():
             raise LxdError(f"image: {path} is not a file on this host (files of the image {alias})")

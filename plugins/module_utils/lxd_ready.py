@@ -44,8 +44,9 @@ def install_python(lxd: Lxd, names: list[str], allowed: bool) -> None:
         raise LxdError(f"There is no python3 in {', '.join(names)}: take an image with it, or set bootstrap_python")
     for name, code in run_everywhere(lxd, names, INSTALL, "Installing python3").items():
         if code != 0:
-            raise LxdError(f"Installing python3 in {name} failed with {code}. See what it says: "
-                           f"lxc exec {name} -- apt-get update")
+            raise LxdError(
+                f"Installing python3 in {name} failed with {code}. See what it says: lxc exec {name} -- apt-get update"
+            )
 
 
 def wait_for(lxd: Lxd, addresses: dict[str, list[str]], bootstrap_python: bool) -> list[str]:
@@ -61,8 +62,9 @@ def wait_for(lxd: Lxd, addresses: dict[str, list[str]], bootstrap_python: bool) 
         if bare:
             install_python(lxd, bare, bootstrap_python)
             given += bare
-        pending = {name: pending[name] for name in pending if name not in bare
-                   and (codes[name] != READY or missing[name])}
+        pending = {
+            name: pending[name] for name in pending if name not in bare and (codes[name] != READY or missing[name])
+        }
         if pending:
             lxd.pause(pause)
             pause = min(2, pause * 2)
@@ -75,6 +77,8 @@ def describe(name: str, code: int, missing: list[str]) -> str:
     if code == BOOTING:
         return f"{name} is still starting; what it waits for: lxc exec {name} -- systemctl list-jobs"
     if missing:
-        return (f"{name} has not got {' and '.join(missing)}; its system has to ask for addresses by DHCP"
-                f"{' and DHCPv6' if any(':' in address for address in missing) else ''}")
+        return (
+            f"{name} has not got {' and '.join(missing)}; its system has to ask for addresses by DHCP"
+            f"{' and DHCPv6' if any(':' in address for address in missing) else ''}"
+        )
     return f"{name} answers with {code}"

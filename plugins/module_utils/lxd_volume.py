@@ -39,8 +39,12 @@ def mounted_at(path: str, root: str = "/") -> Mounted:
     visible = [mount for mount in mounts if mount[1] == f"{os.major(device)}:{os.minor(device)}"]
     mount_point, numbers, source = max(visible or mounts, key=lambda mount: len(mount[0]))
     dm_uuid = base / "sys/dev/block" / numbers / "dm/uuid"
-    return Mounted(mount_point, source, dm_uuid.read_text().strip() if dm_uuid.is_file() else "",
-                   _filesystem_uuid(base / "dev/disk/by-uuid", numbers))
+    return Mounted(
+        mount_point,
+        source,
+        dm_uuid.read_text().strip() if dm_uuid.is_file() else "",
+        _filesystem_uuid(base / "dev/disk/by-uuid", numbers),
+    )
 
 
 def _mounts_around(path: str, base: Path) -> list[tuple[str, str, str]]:
@@ -67,8 +71,11 @@ def refuse_unless_inside(source: str, luks_uuid: str | None, filesystem_uuid: st
     """Raise unless the source is a directory of its own inside the expected, mounted volume."""
     path = Path(root) / source.lstrip("/")
     if not path.exists():
-        hint = f" It should be in the volume {luks_uuid or filesystem_uuid}: is that open and mounted?" \
-            if luks_uuid or filesystem_uuid else ""
+        hint = (
+            f" It should be in the volume {luks_uuid or filesystem_uuid}: is that open and mounted?"
+            if luks_uuid or filesystem_uuid
+            else ""
+        )
         raise VolumeError(f"The source {source} does not exist.{hint}")
     if not path.is_dir():
         raise VolumeError(f"The source {source} is not a directory")
@@ -85,5 +92,7 @@ def refuse_unless_inside(source: str, luks_uuid: str | None, filesystem_uuid: st
         held = mounted.filesystem_uuid or "no known UUID"
         raise VolumeError(f"{where}, which has {held}: not the filesystem {filesystem_uuid}")
     if mounted.mount_point == source:
-        raise VolumeError(f"The source {source} is the volume's mount point, which also exists while the volume is "
-                          "locked. Name a directory inside it")
+        raise VolumeError(
+            f"The source {source} is the volume's mount point, which also exists while the volume is "
+            "locked. Name a directory inside it"
+        )

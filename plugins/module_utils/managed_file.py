@@ -75,7 +75,8 @@ class ManagedFile:
         if before == after:
             before, after = (
                 f"mode {state.mode or 0:04o}, owner {state.owner[0]}:{state.owner[1]}\n"
-                for state in (self.before, self.after))
+                for state in (self.before, self.after)
+            )
         return {"before_header": header, "after_header": header, "before": before, "after": after}
 
     def write(self) -> None:

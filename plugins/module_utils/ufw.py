@@ -39,11 +39,13 @@ class State(t.NamedTuple):
     rules6: list[str]
 
     def describe(self) -> str:
-        lines = [f"Status: {'active' if self.active else 'inactive'}{'' if self.enabled else ', not at boot'}",
-                 f"Logging: {self.logging}",
-                 *(f"Default: {policy} ({direction})" for direction, policy in sorted(self.policies.items())),
-                 *(f"ufw {rule}" for rule in self.rules),
-                 *(f"ufw {rule} (v6)" for rule in self.rules6)]
+        lines = [
+            f"Status: {'active' if self.active else 'inactive'}{'' if self.enabled else ', not at boot'}",
+            f"Logging: {self.logging}",
+            *(f"Default: {policy} ({direction})" for direction, policy in sorted(self.policies.items())),
+            *(f"ufw {rule}" for rule in self.rules),
+            *(f"ufw {rule} (v6)" for rule in self.rules6),
+        ]
         return "\n".join(lines) + "\n"
 
 
@@ -71,8 +73,10 @@ class Ufw:
             import ufw.common
             import ufw.frontend
         except ImportError as error:
-            raise UfwMissing("ufw's library is not there: install the package ufw, and let Ansible use the system's "
-                             "interpreter (ansible_python_interpreter: /usr/bin/python3)") from error
+            raise UfwMissing(
+                "ufw's library is not there: install the package ufw, and let Ansible use the system's "
+                "interpreter (ansible_python_interpreter: /usr/bin/python3)"
+            ) from error
         # The command sets these up before anything else; the library alone does not.
         import gettext
 
@@ -95,10 +99,12 @@ class Ufw:
             enabled=self._backend.is_enabled(),
             active=self._succeeds(["iptables", "-nL", "ufw-user-input"]),
             logging=settings["loglevel"],
-            policies={direction: spoken[settings[f"default_{chain}_policy"]]
-                      for direction, chain in DIRECTIONS.items()},
+            policies={
+                direction: spoken[settings[f"default_{chain}_policy"]] for direction, chain in DIRECTIONS.items()
+            },
             rules=self._words(self._backend.rules),
-            rules6=self._words(self._backend.rules6))
+            rules6=self._words(self._backend.rules6),
+        )
 
     def write(self, before: State, after: State, rules: t.Iterable[str], restart: bool) -> None:
         """On disk first, then into the kernel. A running firewall is restarted only for what needs it."""
@@ -155,8 +161,9 @@ class Ufw:
                 if versions in ("both", "v6") and self._backend.use_ipv6():
                     parsed[1].append(self._of_version(rule, v6=True))
             except (SystemExit, ValueError, KeyError, self._error) as error:
-                raise UfwError(f"ufw {text}: {getattr(error, 'value', None) or 'ufw does not understand this rule'}") \
-                    from error
+                raise UfwError(
+                    f"ufw {text}: {getattr(error, 'value', None) or 'ufw does not understand this rule'}"
+                ) from error
         return parsed
 
     def _of_version(self, rule: t.Any, v6: bool) -> t.Any:

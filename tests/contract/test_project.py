@@ -164,3 +164,15 @@ def test_playbooks_import_what_exists(name):
         assert play.get("name"), "a play without a name"
         imported = play.get("ansible.builtin.import_playbook")
         assert not imported or (ROOT / "playbooks" / imported).is_file(), f"{imported} does not exist"
+
+
+def test_the_demo_is_the_example_but_for_its_own_files():
+    """What `make demo` shows is what users copy: the same files, and what only a lab machine needs beside them."""
+    example, demo = ROOT / "inventories/example", ROOT / "inventories/demo"
+    for path in sorted((example / "group_vars").rglob("*.yml")):
+        twin = demo / path.relative_to(example)
+        if path.name != "vault.yml":
+            assert twin.is_symlink(), f"{twin.relative_to(ROOT)} is no link to the example"
+            assert twin.resolve() == path, f"{twin.relative_to(ROOT)} leads elsewhere"
+    own = {path.name for path in demo.rglob("*.yml") if not path.is_symlink()}
+    assert own <= {"hosts.yml", "zz_demo.yml", "zz_lab.yml", "vault.yml", "demo.yml"}, own

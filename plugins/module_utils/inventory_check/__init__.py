@@ -10,6 +10,7 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
     access,
     containers,
     flows,
+    hosts,
     roles,
     server,
     structure,
@@ -18,7 +19,7 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
 )
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import Problem, Site
 
-PARTS = (structure, roles, access, volume, containers, flows, tiers, server)
+PARTS = (structure, roles, access, volume, containers, flows, hosts, tiers, server)
 
 
 def check(site: Site) -> list[Problem]:

@@ -328,6 +328,21 @@ WRONG = {
         {},
         ["firewall_ssh_port", "22", "hardening_ssh_port (822)", "lock everybody out"],
     ),
+    "names and addresses the wrong way round": (
+        {"tiers": {"hardening_hosts": {"10.80.3.10": "db1"}}},
+        {},
+        ["hardening_hosts[10.80.3.10]", "db1", "wrong way round", "group_vars/tiers/hardening.yml"],
+    ),
+    "a name instead of an address": (
+        {"tiers": {"hardening_hosts": {"db1": "10.80.3"}}},
+        {},
+        ["hardening_hosts[db1]", "10.80.3", "no IPv4 or IPv6 address"],
+    ),
+    "a name that no resolver takes": (
+        {"tiers": {"hardening_hosts": {"db_1": "10.80.3.10"}}},
+        {},
+        ["hardening_hosts[db_1]", "no host name"],
+    ),
     "no administrator": (box(hardening_admins=[]), {}, ["hardening_admins", "an empty list", "nobody could log in"]),
     "administrator without a key": (
         box(hardening_admins=[{"name": "admin", "keys": []}]),
