@@ -17,6 +17,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 import urllib.error
@@ -67,15 +68,18 @@ class Demo:
         command = ["ansible-playbook", f"securebox.stack.{name}", "-i", str(BOX), *options]
         say("$ " + " ".join(command).replace(str(CHECKOUT) + "/", ""))
         lines = []
-        with subprocess.Popen(
-            command,
-            env=self.environment,
-            cwd=CHECKOUT,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        ) as process:
+        with (
+            subprocess.Popen(
+                command,
+                env=self.environment,
+                cwd=CHECKOUT,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            ) as process,
+            heartbeat(),
+        ):
             for line in process.stdout or []:
                 lines.append(line)
                 print(line, end="", flush=True)
@@ -122,6 +126,24 @@ class Demo:
                 return answer.status, dict(answer.headers), answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, dict(error.headers), error.read().decode()
+
+
+@contextmanager
+def heartbeat(seconds: float = 30) -> Iterator[None]:
+    """Say now and then that it goes on: on an emulated machine, one task may take minutes."""
+    over, begin = threading.Event(), time.monotonic()
+
+    def beat() -> None:
+        while not over.wait(seconds):
+            say(f"   ... {time.monotonic() - begin:.0f} s")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def expect(holds: bool, promise: str, found: object = "") -> None:

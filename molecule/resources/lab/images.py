@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import disk, paths, recipes
-from .run import LabError, run, say, stage
+from .run import LabError, run, say, stage, succeeds
 
 # How files are made from a tree; raise it when the code below changes what comes out.
 FORMAT = 1
@@ -137,6 +137,19 @@ def build(image: str, release: str) -> Path:
     return target
 
 
+def squash(archive: Path, target: Path) -> None:
+    """Pack a tar archive, and unpack the result once to see that it can be: mksquashfs 4.5.1 now and then writes a block
+    that no zstd can read (seen in one of about ten images), which LXD would find out much later."""
+    for attempt in (1, 2, 3):
+        target.unlink(missing_ok=True)
+        run(["mksquashfs", "-", target, *SQUASHFS], stdin=archive, timeout=900)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            if succeeds(["unsquashfs", "-quiet", "-no-progress", "-force", "-dest", scratch, target], timeout=600):
+                return
+        say(f"  {target} cannot be unpacked again (attempt {attempt} of 3)")
+    raise LabError(f"mksquashfs wrote three images that cannot be unpacked: {target}")
+
+
 def container(image: str, release: str, work: Path) -> None:
     """A split image for LXD: metadata.tar.xz and rootfs.squashfs. A tier has no sshd, so its packages lie beside."""
     hooks = []
@@ -145,7 +158,7 @@ def container(image: str, release: str, work: Path) -> None:
         (work / "ssh").mkdir()
         hooks = [f"set -e; export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG; cd {work}/ssh; apt-get -qq download {recipes.SSH}"]
     tree(image, release, work / "rootfs.tar", hooks)
-    run(["mksquashfs", "-", work / "rootfs.squashfs", *SQUASHFS], stdin=work / "rootfs.tar", timeout=900)
+    squash(work / "rootfs.tar", work / "rootfs.squashfs")
     (work / "rootfs.tar").unlink()
     metadata(release, work / "metadata.tar.xz", f"securebox lab {image} {release}")
     say(f"  {image}: {(work / 'rootfs.squashfs').stat().st_size >> 20} MiB")

@@ -108,3 +108,35 @@ def test_only_old_images_of_changed_recipes_are_pruned(places):
     assert images.prune() == [old]
     assert current.exists()
     assert fresh.exists()
+
+
+@pytest.fixture
+def packing(monkeypatch, tmp_path):
+    """Pretends to pack; the unpacking fails as often as the test says."""
+    state = {"packed": 0, "broken": 0}
+
+    def run(command, **_):
+        state["packed"] += 1
+        command[2].touch()
+
+    def succeeds(command, **_):
+        state["broken"] -= 1
+        return state["broken"] < 0
+
+    monkeypatch.setattr(images, "run", run)
+    monkeypatch.setattr(images, "succeeds", succeeds)
+    state["target"] = tmp_path / "rootfs.squashfs"
+    return state
+
+
+@pytest.mark.parametrize(("broken", "packed"), [(0, 1), (2, 3)])
+def test_an_image_that_cannot_be_unpacked_is_packed_again(packing, broken, packed):
+    packing["broken"] = broken
+    images.squash(packing["target"].with_name("rootfs.tar"), packing["target"])
+    assert packing["packed"] == packed
+
+
+def test_an_image_that_never_unpacks_is_no_image(packing):
+    packing["broken"] = 3
+    with pytest.raises(LabError, match="cannot be unpacked"):
+        images.squash(packing["target"].with_name("rootfs.tar"), packing["target"])
