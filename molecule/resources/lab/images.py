@@ -138,8 +138,11 @@ def build(image: str, release: str) -> Path:
 
 
 def squash(archive: Path, target: Path) -> None:
-    """Pack a tar archive, and unpack the result once to see that it can be: mksquashfs 4.5.1 now and then writes a block
-    that no zstd can read (seen in one of about ten images), which LXD would find out much later."""
+    """Pack a tar archive, and unpack the result once to see that it can be done.
+
+    mksquashfs 4.5.1 now and then writes a block that no zstd can read (seen in one of about ten images), which LXD
+    would find out much later.
+    """
     for attempt in (1, 2, 3):
         target.unlink(missing_ok=True)
         run(["mksquashfs", "-", target, *SQUASHFS], stdin=archive, timeout=900)
