@@ -43,7 +43,6 @@ def ask(host, sql: str, *, user="librarian", database="catalogue", password=PASS
 @pytest.fixture(scope="module")
 def query(books):
     """psql as the superuser: root, on the machine itself."""
-
     def run(sql: str, database: str = "postgres") -> str:
         return books.check_output(shlex.join(["psql", "-U", "postgres", "-Atc", sql, database]))
 

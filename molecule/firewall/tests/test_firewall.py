@@ -85,25 +85,11 @@ def forget_callers(gate):
 @pytest.fixture
 def converge(lab):
     def run(**variables) -> subprocess.CompletedProcess:
-        command = [
-            "ansible-playbook",
-            "--inventory",
-            str(lab.directory / "inventory.yml"),
-            "--diff",
-            "--extra-vars",
-            json.dumps(variables),
-            str(SCENARIO / "converge.yml"),
-        ]
+        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--diff",
+                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
         plain = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
-        return subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=240,
-            check=False,
-            env={**os.environ, **plain},
-        )
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
+                              check=False, env={**os.environ, **plain})
 
     return run
 
@@ -144,16 +130,13 @@ def test_the_machine_behind_reaches_itself_by_the_public_address(gate, family):
 
 
 @pytest.mark.control("NET-4")
-@pytest.mark.parametrize(
-    ("source", "target", "port", "passes"),
-    [
-        ("proxy", "10.91.2.10", 8443, True),
-        ("proxy", "10.91.2.10", 5432, False),
-        ("app", "10.91.1.10", 80, False),
-        ("app", "10.91.1.1", 22, True),
-        ("app", "10.91.1.1", 111, False),
-    ],
-)
+@pytest.mark.parametrize(("source", "target", "port", "passes"), [
+    ("proxy", "10.91.2.10", 8443, True),
+    ("proxy", "10.91.2.10", 5432, False),
+    ("app", "10.91.1.10", 80, False),
+    ("app", "10.91.1.1", 22, True),
+    ("app", "10.91.1.1", 111, False),
+])
 def test_machines_behind_reach_each_other_only_by_a_flow(gate, source, target, port, passes):
     assert bool(ask(gate, target, port, f"ip netns exec {source}")) is passes
 
@@ -195,7 +178,6 @@ print([bool(c) for c in calls], bool(calls[0].recv(1)))
 @pytest.mark.control("NET-1", "NET-3")
 def test_any_number_of_reloads_leaves_each_rule_once(gate):
     """The recipe of ufw's manual leaves a copy for each reload."""
-
     def rules():
         tables = gate.check_output("nft list ruleset")
         return re.sub(r"counter packets \d+ bytes \d+", "", tables)
@@ -260,17 +242,13 @@ def test_a_table_that_somebody_flushed_comes_back(gate, converge):
 
 
 @pytest.mark.control("REL-1")
-@pytest.mark.parametrize(
-    ("variables", "why"),
-    [
-        ({"firewall_ssh_port": 2222}, "do not let root in at port 22"),
-        ({"firewall_rules": ["allow in on eth0 from nowhere"]}, "allow in on eth0 from nowhere"),
-        ({"firewall_forwards": [{"port": 22, "to": "10.91.1.10"}]}, "do not let root in at port 22"),
-        ({"firewall_forwards": [{"port": 70000, "to": "10.91.1.10", "to_port": 80}]}, "Service out of range"),
-        ({"firewall_forwards": [{"port": 80, "to": "not.an.address"}]}, "not.an.address"),
-    ],
-    ids=["ssh not let in", "not a rule", "ssh forwarded away", "a hook that fails", "not an address"],
-)
+@pytest.mark.parametrize(("variables", "why"), [
+    ({"firewall_ssh_port": 2222}, "do not let root in at port 22"),
+    ({"firewall_rules": ["allow in on eth0 from nowhere"]}, "allow in on eth0 from nowhere"),
+    ({"firewall_forwards": [{"port": 22, "to": "10.91.1.10"}]}, "do not let root in at port 22"),
+    ({"firewall_forwards": [{"port": 70000, "to": "10.91.1.10", "to_port": 80}]}, "Service out of range"),
+    ({"firewall_forwards": [{"port": 80, "to": "not.an.address"}]}, "not.an.address"),
+], ids=["ssh not let in", "not a rule", "ssh forwarded away", "a hook that fails", "not an address"])
 def test_a_change_that_locks_out_is_undone(gate, converge, stranger, lab, variables, why):
     """The run fails and says why, all is as it was, and ssh answers."""
     forget_callers(gate)

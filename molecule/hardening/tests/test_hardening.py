@@ -35,29 +35,10 @@ def login(lab):
 
     def attempt(command: str, user: str = ADMIN, port: int = PORT, *options: str) -> subprocess.CompletedProcess:
         address = lab.machines["shell"].address
-        given = [
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "StrictHostKeyChecking=no",
-            "-o",
-            "UserKnownHostsFile=/dev/null",
-            "-o",
-            "LogLevel=ERROR",
-            "-o",
-            "ConnectTimeout=10",
-            "-o",
-            "ControlPath=none",
-            "-i",
-            str(lab.key),
-        ]
-        return subprocess.run(
-            ["ssh", *options, *given, "-p", str(port), f"{user}@{address}", command],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        given = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+                 "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", "ControlPath=none", "-i", str(lab.key)]
+        return subprocess.run(["ssh", *options, *given, "-p", str(port), f"{user}@{address}", command],
+                              capture_output=True, text=True, timeout=30, check=False)
 
     return attempt
 
@@ -67,26 +48,11 @@ def converge(lab):
     """Run the scenario's play on the server with other variables."""
 
     def run(**variables) -> subprocess.CompletedProcess:
-        command = [
-            "ansible-playbook",
-            "--inventory",
-            str(lab.directory / "inventory.yml"),
-            "--limit",
-            "servers",
-            "--extra-vars",
-            json.dumps(variables),
-            str(SCENARIO / "converge.yml"),
-        ]
+        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--limit", "servers",
+                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
         plain = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
-        return subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=240,
-            check=False,
-            env={**os.environ, **plain},
-        )
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
+                              check=False, env={**os.environ, **plain})
 
     return run
 
@@ -123,10 +89,8 @@ def test_passwords_are_not_even_asked_for(login, server):
 @pytest.mark.control("SSH-1")
 def test_a_key_in_the_home_directory_opens_nothing(login, server):
     """A session that was taken over cannot leave a door open behind it."""
-    server.check_output(
-        "install -d -o alice /home/alice/.ssh && mv /etc/ssh/authorized_keys/alice /root/kept"
-        " && cp /root/kept /home/alice/.ssh/authorized_keys && chown alice /home/alice/.ssh/*"
-    )
+    server.check_output("install -d -o alice /home/alice/.ssh && mv /etc/ssh/authorized_keys/alice /root/kept"
+                        " && cp /root/kept /home/alice/.ssh/authorized_keys && chown alice /home/alice/.ssh/*")
     try:
         refused = login("true")
     finally:
@@ -146,21 +110,11 @@ def test_sshd_listens_at_its_own_port_only(server):
 
 
 @pytest.mark.control("SSH-1")
-@pytest.mark.parametrize(
-    "setting",
-    [
-        "passwordauthentication no",
-        "kbdinteractiveauthentication no",
-        "permitrootlogin no",
-        "permitemptypasswords no",
-        "maxauthtries 3",
-        "maxsessions 10",
-        "logingracetime 30",
-        "x11forwarding no",
-        "allowtcpforwarding no",
-        "allowusers alice",
-    ],
-)
+@pytest.mark.parametrize("setting", [
+    "passwordauthentication no", "kbdinteractiveauthentication no", "permitrootlogin no", "permitemptypasswords no",
+    "maxauthtries 3", "maxsessions 10", "logingracetime 30", "x11forwarding no", "allowtcpforwarding no",
+    "allowusers alice",
+])
 def test_sshd_itself_says_so(server, setting):
     """The effective configuration, not the file: somebody else's file may come first."""
     assert setting in server.check_output("sshd -T").splitlines()
@@ -172,17 +126,11 @@ def test_nobody_logs_in_with_roots_password(server):
 
 
 @pytest.mark.control("SYS-1")
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("net.ipv4.conf.all.rp_filter", 1),
-        ("net.ipv4.conf.all.accept_redirects", 0),
-        ("net.ipv4.conf.all.accept_source_route", 0),
-        ("net.ipv4.conf.all.send_redirects", 0),
-        ("net.ipv4.tcp_syncookies", 1),
-        ("net.ipv6.conf.all.accept_redirects", 0),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), [
+    ("net.ipv4.conf.all.rp_filter", 1), ("net.ipv4.conf.all.accept_redirects", 0),
+    ("net.ipv4.conf.all.accept_source_route", 0), ("net.ipv4.conf.all.send_redirects", 0),
+    ("net.ipv4.tcp_syncookies", 1), ("net.ipv6.conf.all.accept_redirects", 0),
+])
 def test_the_kernel_has_the_parameters(server, name, value):
     """Those that a container may set; the others are proved on the real kernel of the scenario site."""
     assert server.sysctl(name) == value
@@ -220,15 +168,11 @@ def test_a_container_gets_no_settings_of_a_host(inside):
 
 
 @pytest.mark.control("REL-1")
-@pytest.mark.parametrize(
-    ("variables", "why"),
-    [
-        ({"hardening_ssh_allow_users": ["nobody"]}, "Permission denied"),
-        ({"hardening_ssh_port": 8222}, "Connection refused"),
-        ({"hardening_ssh_max_auth_tries": "many"}, "hardening_ssh_max_auth_tries"),
-    ],
-    ids=["allow-list without the administrator", "a port nobody connects to", "not a number"],
-)
+@pytest.mark.parametrize(("variables", "why"), [
+    ({"hardening_ssh_allow_users": ["nobody"]}, "Permission denied"),
+    ({"hardening_ssh_port": 8222}, "Connection refused"),
+    ({"hardening_ssh_max_auth_tries": "many"}, "hardening_ssh_max_auth_tries"),
+], ids=["allow-list without the administrator", "a port nobody connects to", "not a number"])
 def test_a_change_that_locks_out_is_undone(converge, login, server, variables, why):
     """The run fails and says why; the administrator logs in as before, and nothing waits to change it again."""
     before = server.check_output("cat /etc/ssh/sshd_config.d/*")
@@ -260,34 +204,15 @@ def test_a_broken_file_of_somebody_else_changes_nothing(converge, login, server)
 def test_the_host_helps_itself_when_ansible_is_gone(server, login, lab):
     """The change also cuts the session it came by: nobody is left to put anything back but the timer on the host."""
     module = {
-        "subjects": [
-            {
-                "name": "ssh",
-                "files": [{"path": "/etc/ssh/sshd_config.d/00-hardening.conf", "content": "Port 9\n", "mode": "0600"}],
-                "apply": [["systemctl", "restart", "ssh.service"], ["pkill", "-f", f"sshd: {ADMIN}"]],
-            }
-        ],
+        "subjects": [{"name": "ssh", "files": [{"path": "/etc/ssh/sshd_config.d/00-hardening.conf",
+                                                "content": "Port 9\n", "mode": "0600"}],
+                      "apply": [["systemctl", "restart", "ssh.service"], ["pkill", "-f", f"sshd: {ADMIN}"]]}],
         "confirm": {"name": "cut-off", "seconds": 10},
     }
     sent = subprocess.run(
-        [
-            "ansible",
-            "shell",
-            "--inventory",
-            str(lab.directory / "inventory.yml"),
-            "--become",
-            "-m",
-            "securebox.stack.file_set",
-            "-a",
-            json.dumps(module),
-            "-e",
-            f"ansible_port={PORT} ansible_user={ADMIN}",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+        ["ansible", "shell", "--inventory", str(lab.directory / "inventory.yml"), "--become",
+         "-m", "securebox.stack.file_set", "-a", json.dumps(module), "-e", f"ansible_port={PORT} ansible_user={ADMIN}"],
+        capture_output=True, text=True, timeout=120, check=False)
     assert sent.returncode != 0
     assert login("true").returncode != 0, "the change was not harmful: this test proves nothing"
 

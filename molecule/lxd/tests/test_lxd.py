@@ -64,11 +64,8 @@ def test_limits_hold(inside):
 def test_containers_are_unprivileged_and_cannot_nest(instance, name):
     config = instance(name)["expanded_config"]
 
-    assert (config["security.privileged"], config["security.nesting"], config["security.idmap.isolated"]) == (
-        "false",
-        "false",
-        "true",
-    )
+    assert (config["security.privileged"], config["security.nesting"], config["security.idmap.isolated"]) == \
+        ("false", "false", "true")
 
 
 @pytest.mark.control("NET-5")

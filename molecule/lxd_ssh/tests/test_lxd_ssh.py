@@ -20,7 +20,7 @@ def work(tmp_path_factory):
     """A directory with an ssh that counts how often it is run."""
     directory = tmp_path_factory.mktemp("work")
     wrapper = directory / "ssh"
-    wrapper.write_text(f'#!/bin/sh\necho x >> {directory}/count\nexec ssh "$@"\n')
+    wrapper.write_text(f"#!/bin/sh\necho x >> {directory}/count\nexec ssh \"$@\"\n")
     wrapper.chmod(0o755)
     (directory / "ansible.cfg").write_text("")
     return directory
@@ -31,14 +31,10 @@ def ansible(lab, work):
     """Run `ansible` or `ansible-playbook` with the scenario's inventory and an empty home of its own."""
     environment = {
         **os.environ,
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_FORCE_COLOR": "0",
-        "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-        "ANSIBLE_CONFIG": str(work / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json", "ANSIBLE_CONFIG": str(work / "ansible.cfg"),
         # Short, for a socket's path may have 100 characters.
-        "ANSIBLE_SSH_CONTROL_PATH_DIR": "/tmp/sb-lxd-ssh",
-        "ANSIBLE_SSH_EXECUTABLE": str(work / "ssh"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": "/tmp/sb-lxd-ssh", "ANSIBLE_SSH_EXECUTABLE": str(work / "ssh"),
     }
 
     def run(*words: str) -> dict:
@@ -46,14 +42,9 @@ def ansible(lab, work):
         command = [str(Path(sys.executable).with_name(program)), "-i", str(lab.directory / "inventory.yml")]
         done = subprocess.run(
             [*command, "-i", str(HERE.parent / "rooms.yml"), *words],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
-            timeout=300,
-            stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, env=environment, check=False, timeout=300, stdin=subprocess.DEVNULL,
         )
-        text = done.stdout[done.stdout.find("{") :]
+        text = done.stdout[done.stdout.find("{"):]
         try:
             return json.loads(text)
         except ValueError:
@@ -65,7 +56,6 @@ def ansible(lab, work):
 @pytest.fixture(scope="module")
 def task(ansible):
     """The result of one task in one room."""
-
     def run(host: str, module: str, arguments: str = "", *words: str) -> dict:
         return ansible(host, "-m", module, "-a", arguments, *words)["plays"][0]["tasks"][0]["hosts"][host]
 
@@ -196,10 +186,8 @@ def test_what_a_module_is_given_shows_in_no_process_list(host, task):
         "        seen |= {word for word in (b'canary-' + b'7c1f', b'bystander-' + b'7c1f') if word in text}\n"
         "print(sorted(seen))\n"
     )
-    host.check_output(
-        f"rm -f /tmp/seen; cat > /tmp/poll.py <<'P'\n{poll}\nP\n(exec < /dev/null > /tmp/seeing 2>&1; "
-        "(python3 /tmp/poll.py; mv /tmp/seeing /tmp/seen) & )"
-    )
+    host.check_output(f"rm -f /tmp/seen; cat > /tmp/poll.py <<'P'\n{poll}\nP\n(exec < /dev/null > /tmp/seeing 2>&1; "
+                      "(python3 /tmp/poll.py; mv /tmp/seeing /tmp/seen) & )")
 
     arguments = {"argv": ["sh", "-c", "cat > /dev/null; exec sleep 3"], "stdin": "canary-7c1f"}
     assert task("room1", "ansible.builtin.command", json.dumps(arguments))["rc"] == 0
