@@ -53,8 +53,9 @@ def up(lab: Lab, machine: Machine) -> None:
     )
     push(name, seed(lab, machine))
     lxd.lxc("start", name)
-    # Here the mirror is near: a role's `update_cache` may do its work.
-    lxd.lxc("exec", name, "--", "rm", "-f", "/var/lib/apt/periodic/update-success-stamp")
+    # Here the mirror is near: a role's `update_cache` may do its work. Without the mark Ansible goes by the lists' age.
+    stale = "rm -f /var/lib/apt/periodic/update-success-stamp; touch -d 1970-01-02 /var/lib/apt/lists"
+    lxd.lxc("exec", name, "--", "sh", "-c", stale)
     if machine.image != "server":
         install_sshd(name, images.directory(machine.image, machine.release) / "ssh")
     machine.address, machine.address6 = wait_for(f"addresses of {name}", lambda: addresses(name), PATIENCE, 0.5)
