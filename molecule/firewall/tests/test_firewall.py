@@ -141,6 +141,19 @@ def test_machines_behind_reach_each_other_only_by_a_flow(gate, source, target, p
     assert bool(ask(gate, target, port, f"ip netns exec {source}")) is passes
 
 
+@pytest.mark.control("NET-4")
+def test_machines_behind_see_each_others_own_address(gate):
+    """Databases decide by the address of the caller, and logs name it."""
+    assert ask(gate, "10.91.2.10", 8443, "ip netns exec proxy") == "10.91.1.10"
+
+
+def test_the_world_sees_the_servers_address(gate, stranger, family):
+    """The segments' addresses are private: nobody out there could answer them."""
+    stranger.check_output("systemctl is-active -q archive || systemd-run -q --unit archive /usr/local/bin/who 80")
+
+    assert ask(gate, family["stranger"], 80, "ip netns exec app") == family["gate"]
+
+
 def test_a_segment_gets_names_and_addresses_from_the_server(gate):
     """And the world's package archives: the stranger's web server stands in for one."""
     status = gate.check_output("ufw status")

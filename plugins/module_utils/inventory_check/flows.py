@@ -61,4 +61,14 @@ def addresses(site: Site) -> list[t.Any]:
     return [item for item in found if item is not None]
 
 
-RULES = (forwards, allowed)
+def callers_are_seen(site: Site) -> t.Iterator[Problem]:
+    if site.get(site.box, "lxd_nat", True) and site.items("firewall_flows"):
+        yield site.problem(
+            site.box,
+            "lxd_nat",
+            "LXD would show callers from the other networks by the bridge's address, and the database refuses them: "
+            "false, the firewall hides the segments from the world alone",
+        )
+
+
+RULES = (forwards, allowed, callers_are_seen)

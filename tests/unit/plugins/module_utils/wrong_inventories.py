@@ -343,6 +343,11 @@ WRONG = {
         {},
         ["hardening_hosts[db_1]", "no host name"],
     ),
+    "addresses hidden between the tiers": (
+        box(lxd_nat=True),
+        {},
+        ["lxd_nat", "true", "by the bridge's address", "group_vars/box/lxd.yml"],
+    ),
     "no administrator": (box(hardening_admins=[]), {}, ["hardening_admins", "an empty list", "nobody could log in"]),
     "administrator without a key": (
         box(hardening_admins=[{"name": "admin", "keys": []}]),
