@@ -85,8 +85,8 @@ scenarios: install doctor ## All molecule scenarios (SCENARIOS="a b": these).
 		SECUREBOX_LAB_PROGRESS=/proc/$$$$/fd/2 $(STAGE) "scenario $$name" molecule test --scenario-name $$name || failed="$$failed $$name"; done; \
 	test -z "$$failed" || { echo "failed scenarios:$$failed"; exit 1; }
 
-demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in a virtual machine.
-	@$(VENV)/bin/python molecule/resources/demo.py
+demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in a virtual machine (FROM=unlock: go on there).
+	@$(VENV)/bin/python molecule/resources/demo.py $(if $(FROM),--from $(FROM))
 
 demo-down: ## Remove the demo's machine.
 	@$(LAB) down --force --name demo
