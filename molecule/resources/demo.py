@@ -194,7 +194,9 @@ def describe(demo: Demo) -> None:
     if not demo.vault_password.exists():
         demo.vault_password.touch(mode=0o600)
         demo.vault_password.write_text(secrets.token_urlsafe(24) + "\n")
-        # An earlier demo's secrets are under a password that is gone with its machine.
+        # An earlier demo's secrets, keys and headers are of no use without the password that went with its machine.
+        for leftover in ("pki", "header-backups", "report"):
+            shutil.rmtree(BOX / leftover, ignore_errors=True)
         shutil.copyfile(CHECKOUT / "inventories/example/group_vars/all/vault.yml", BOX / "group_vars/all/vault.yml")
 
 

@@ -93,6 +93,11 @@ class Site:
     def outside_address(self) -> str:
         return self.get(self.box, "securebox_verify_address") or self.get(self.box, "ansible_host", self.box)
 
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether something between here and the box forwards ports, as a lab does."""
+        return bool(self.get(self.box, "securebox_verify_ports"))
+
     def outside_port(self, port: int) -> int | None:
         """Where a port of the box is reached from here; None if a lab's port forwarding leaves it out."""
         ports = self.get(self.box, "securebox_verify_ports") or {}

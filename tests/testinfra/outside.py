@@ -18,8 +18,11 @@ WAIT = 3.0
 
 
 @functools.cache
-def knock(address: str, port: int, wait: float = WAIT) -> str:
-    """open, refused or silent. A lab's forwarder accepts for a closed port too, and then hangs up: that is `closed`.
+def knock(address: str, port: int, forwarded: bool = False, wait: float = WAIT) -> str:
+    """open, refused or silent.
+
+    A forwarder of ports in between (`forwarded`) accepts for a port that is closed, and hangs up, which is `closed`; or
+    that nobody answers at, and waits. Then only what speaks, or answers when spoken to, is open.
 
     Asked once only: each knock at ssh counts for the limit on new connections.
     """
@@ -30,7 +33,7 @@ def knock(address: str, port: int, wait: float = WAIT) -> str:
                 return "open" if stream.recv(1) else "closed"
             except TimeoutError:
                 # Connected, and the other side waits for us to speak.
-                return "open"
+                return speak(stream, wait) if forwarded else "open"
             except OSError:
                 return "closed"
     except ConnectionRefusedError:
@@ -41,10 +44,22 @@ def knock(address: str, port: int, wait: float = WAIT) -> str:
         return f"no way: {error}"
 
 
-def knock_all(address: str, ports: t.Iterable[int], wait: float = WAIT) -> dict[int, str]:
+def speak(stream: socket.socket, wait: float) -> str:
+    """HTTP's first line: also what speaks TLS, or a protocol of its own, says something to that."""
+    stream.settimeout(2 * wait)
+    try:
+        stream.sendall(b"HEAD / HTTP/1.0\r\n\r\n")
+        return "open" if stream.recv(1) else "closed"
+    except TimeoutError:
+        return "silent"
+    except OSError:
+        return "closed"
+
+
+def knock_all(address: str, ports: t.Iterable[int], forwarded: bool = False) -> dict[int, str]:
     ports = list(ports)
     with concurrent.futures.ThreadPoolExecutor(64) as pool:
-        return dict(zip(ports, pool.map(lambda port: knock(address, port, wait), ports), strict=True))
+        return dict(zip(ports, pool.map(lambda port: knock(address, port, forwarded), ports), strict=True))
 
 
 def context() -> ssl.SSLContext:

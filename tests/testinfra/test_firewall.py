@@ -38,7 +38,7 @@ def test_from_outside_ssh_and_the_site_are_open_and_nothing_else(site, front, ev
     public = {site.ssh_port, *site.public_ports}
     asked = {*COMMON, *public, int(site.get(site.first("app"), "app_tomcat_https_port", 8443))}
     mapped = {port: there for port in sorted(asked) if (there := site.outside_port(port))}
-    found = outside.knock_all(front.address, mapped.values())
+    found = outside.knock_all(front.address, mapped.values(), site.is_forwarded)
     answers = {port: found[there] for port, there in mapped.items()}
     evidence(
         f"{front.address}: open {[p for p, a in answers.items() if a == 'open']}; "

@@ -36,8 +36,9 @@ look("the sample", GIVEN[1][::-1])
 print(json.dumps({"hits": sorted(hits), "words": count}))
 """
 READABLE = (
-    "find /etc /opt /srv /usr/local /var/lib -xdev -type f -perm /004 "
-    "\\( -name '*.key' -o -name dhis.conf -o -name '*privkey*' -o -name .pgpass \\) 2>/dev/null; true"
+    # What lies in a container is looked at from inside of it.
+    "find /etc /opt /srv /usr/local /var/lib -xdev -path '*/storage-pools' -prune -o -type f -perm /004 "
+    "\\( -name '*.key' -o -name dhis.conf -o -name '*privkey*' -o -name .pgpass \\) -print 2>/dev/null; true"
 )
 
 

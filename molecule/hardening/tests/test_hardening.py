@@ -158,6 +158,15 @@ def test_security_updates_install_by_themselves(inside, name):
     assert 'APT::Periodic::Unattended-Upgrade "1";' in machine.check_output("apt-config dump")
 
 
+@pytest.mark.control("NET-7")
+@pytest.mark.parametrize("name", ["shell", "worker"])
+def test_names_are_not_taken_from_whoever_answers(inside, name):
+    """The resolver still resolves, but neither asks the local network nor answers it."""
+    machine = inside[name]
+    assert not machine.check_output("ss -Hlntu sport = :5355 or sport = :5353")
+    assert machine.check_output("resolvectl query localhost")
+
+
 def test_a_container_knows_its_neighbours(inside):
     assert inside["worker"].check_output("getent hosts database").split()[0] == "192.0.2.20"
 

@@ -33,7 +33,12 @@ def put(host, questions, instance):
     command = ["lxc", "exec", instance, "--", "sh", "-s"] if instance else ["sh", "-s"]
     try:
         done = subprocess.run(
-            command, input=script(questions), capture_output=True, text=True, timeout=150, errors="replace",
+            command,
+            input=script(questions),
+            capture_output=True,
+            text=True,
+            timeout=150,
+            errors="replace",
             check=False,
         )
         found, trouble = answers(done.stdout), done.stderr.strip()

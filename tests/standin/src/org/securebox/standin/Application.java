@@ -12,7 +12,6 @@ import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -64,16 +63,21 @@ public final class Application extends HttpServlet {
         return (Settings) getServletContext().getAttribute("settings");
     }
 
+    private Database database() {
+        return (Database) getServletContext().getAttribute("database");
+    }
+
     private long write(String value) throws IOException, SQLException {
-        try (Connection connection = settings().connect();
-                PreparedStatement insert =
-                        connection.prepareStatement("INSERT INTO entry (value) VALUES (?) RETURNING id")) {
-            insert.setString(1, value);
-            try (ResultSet row = insert.executeQuery()) {
-                row.next();
-                return row.getLong(1);
+        return database().run(session -> {
+            try (PreparedStatement insert =
+                    session.prepareStatement("INSERT INTO entry (value) VALUES (?) RETURNING id")) {
+                insert.setString(1, value);
+                try (ResultSet row = insert.executeQuery()) {
+                    row.next();
+                    return row.getLong(1);
+                }
             }
-        }
+        });
     }
 
     /** The name is ours, so that nobody's name of a file ever reaches the file system. */
@@ -95,12 +99,13 @@ public final class Application extends HttpServlet {
     }
 
     private String entries() throws IOException, SQLException {
-        try (Connection connection = settings().connect();
-                Statement statement = connection.createStatement();
-                ResultSet row = statement.executeQuery("SELECT coalesce(json_agg(e ORDER BY e.id), '[]') FROM entry e")) {
-            row.next();
-            return row.getString(1);
-        }
+        return database().run(session -> {
+            try (Statement statement = session.createStatement();
+                    ResultSet row = statement.executeQuery("SELECT coalesce(json_agg(e ORDER BY e.id), '[]') FROM entry e")) {
+                row.next();
+                return row.getString(1);
+            }
+        });
     }
 
     private String uploads() throws IOException {
@@ -112,30 +117,32 @@ public final class Application extends HttpServlet {
         }
     }
 
-    private String[] database() throws IOException, SQLException {
-        try (Connection connection = settings().connect();
-                Statement statement = connection.createStatement();
-                ResultSet row = statement.executeQuery("SELECT (SELECT count(*) FROM entry), ssl, coalesce(version, 'none')"
-                        + " FROM pg_stat_ssl WHERE pid = pg_backend_pid()")) {
-            row.next();
-            return new String[] {row.getString(1), String.valueOf(row.getBoolean(2)), row.getString(3)};
-        }
+    /** How many entries, whether the session is encrypted, and by which version of TLS. */
+    private String[] facts() throws IOException, SQLException {
+        return database().run(session -> {
+            try (Statement statement = session.createStatement();
+                    ResultSet row = statement.executeQuery("SELECT (SELECT count(*) FROM entry), ssl,"
+                            + " coalesce(version, 'none') FROM pg_stat_ssl WHERE pid = pg_backend_pid()")) {
+                row.next();
+                return new String[] {row.getString(1), String.valueOf(row.getBoolean(2)), row.getString(3)};
+            }
+        });
     }
 
     private String status(HttpServletRequest request) throws IOException, SQLException {
-        String[] database = database();
-        return "{\"version\": " + quoted(VERSION) + ", \"entries\": " + database[0] + ", \"database_tls\": " + database[1]
-                + ", \"database_tls_version\": " + quoted(database[2])
+        String[] facts = facts();
+        return "{\"version\": " + quoted(VERSION) + ", \"entries\": " + facts[0] + ", \"database_tls\": " + facts[1]
+                + ", \"database_tls_version\": " + quoted(facts[2])
                 + ", \"client\": " + quoted(request.getRemoteAddr()) + ", \"scheme\": " + quoted(request.getScheme())
                 + ", \"secure\": " + request.isSecure() + ", \"port\": " + request.getServerPort() + "}";
     }
 
     private String page(HttpServletRequest request) throws IOException, SQLException {
-        String[] database = database();
+        String[] facts = facts();
         return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Stand-in</title></head><body>\n"
                 + "<h1>Stand-in " + VERSION + "</h1>\n<dl>\n"
-                + row("Entries", database[0])
-                + row("Database over TLS", Boolean.parseBoolean(database[1]) ? "yes, " + database[2] : "no")
+                + row("Entries", facts[0])
+                + row("Database over TLS", Boolean.parseBoolean(facts[1]) ? "yes, " + facts[2] : "no")
                 + row("Your address", request.getRemoteAddr())
                 + row("Scheme", request.getScheme())
                 + "</dl>\n</body></html>\n";

@@ -7,12 +7,9 @@ import java.io.Reader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.sql.Connection;
-import java.sql.DriverManager;
-import java.sql.SQLException;
 import java.util.Properties;
 
-/** What DHIS2 reads too: $DHIS2_HOME, and the connection in the dhis.conf there. */
+/** What DHIS2 reads too: $DHIS2_HOME, and the dhis.conf there. */
 record Settings(Path home, Properties values) {
     static Settings read() throws IOException {
         String home = System.getenv("DHIS2_HOME");
@@ -36,11 +33,5 @@ record Settings(Path home, Properties values) {
 
     Path uploads() {
         return home.resolve("files");
-    }
-
-    Connection connect() throws IOException, SQLException {
-        DriverManager.setLoginTimeout(10);
-        return DriverManager.getConnection(
-                value("connection.url"), value("connection.username"), value("connection.password"));
     }
 }

@@ -5,8 +5,8 @@ package org.securebox.standin;
 import jakarta.servlet.ServletContextEvent;
 import jakarta.servlet.ServletContextListener;
 import java.nio.file.Files;
-import java.sql.Connection;
 import java.sql.ResultSet;
+import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.Set;
 import java.util.TreeSet;
@@ -21,18 +21,33 @@ public final class Startup implements ServletContextListener {
             Settings settings = Settings.read();
             settings.value("encryption.password");
             Files.createDirectories(settings.uploads());
-            try (Connection connection = settings.connect(); Statement statement = connection.createStatement()) {
-                requireExtensions(settings, statement);
-                statement.execute("CREATE TABLE IF NOT EXISTS entry (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
-                        + " written timestamptz NOT NULL DEFAULT now(), value text NOT NULL)");
-            }
+            Database database = new Database(settings);
+            database.run(session -> {
+                try (Statement statement = session.createStatement()) {
+                    requireExtensions(settings, statement);
+                    return statement.execute("CREATE TABLE IF NOT EXISTS entry (id bigint GENERATED ALWAYS AS IDENTITY"
+                            + " PRIMARY KEY, written timestamptz NOT NULL DEFAULT now(), value text NOT NULL)");
+                }
+            });
             event.getServletContext().setAttribute("settings", settings);
+            event.getServletContext().setAttribute("database", database);
         } catch (Exception problem) {
             throw new IllegalStateException("Stand-in cannot start: " + problem.getMessage(), problem);
         }
     }
 
-    private static void requireExtensions(Settings settings, Statement statement) throws Exception {
+    @Override
+    public void contextDestroyed(ServletContextEvent event) {
+        if (event.getServletContext().getAttribute("database") instanceof Database database) {
+            try {
+                database.close();
+            } catch (SQLException problem) {
+                event.getServletContext().log("The session could not be closed", problem);
+            }
+        }
+    }
+
+    private static void requireExtensions(Settings settings, Statement statement) throws SQLException {
         String names = settings.values().getProperty("standin.extensions", "postgis,pg_trgm,btree_gin");
         Set<String> missing = new TreeSet<>(Set.of(names.split(",")));
         try (ResultSet rows = statement.executeQuery("SELECT extname FROM pg_extension")) {
