@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 import tempfile
 import typing as t
@@ -16,12 +18,14 @@ ARGUMENTS = {
     "content": {"type": "str"},
     "link": {"type": "path"},
     "mode": {"type": "str", "default": "0644"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
 
 class FileState(t.NamedTuple):
-    """One path as it is or should be. All the files of a server's configuration belong to root."""
+    """One path as it is or should be. The files of a server's configuration belong to root unless somebody is named."""
 
     content: bytes | None = None
     link: str | None = None
@@ -37,13 +41,28 @@ class FileState(t.NamedTuple):
         return self.content.decode("utf-8", "replace")
 
 
+def account(name: str | None, default: int, find: t.Callable[[str], int], path: str) -> int:
+    """The number of a user or group. ValueError when this machine has none of that name."""
+    if name is None:
+        return default
+    if name.isdecimal():
+        return int(name)
+    try:
+        return find(name)
+    except KeyError:
+        raise ValueError(f"{path}: this machine has no user or group {name}") from None
+
+
 class ManagedFile:
     """A path together with the state that it should have."""
 
     def __init__(self, params: t.Mapping[str, t.Any], root: Path = Path("/"), owner: tuple[int, int] = (0, 0)) -> None:
         self.path = params["path"]
         self._real = root / self.path.lstrip("/")
-        self._owner = owner
+        self._owner = (
+            account(params.get("owner"), owner[0], lambda name: pwd.getpwnam(name).pw_uid, self.path),
+            account(params.get("group"), owner[1], lambda name: grp.getgrnam(name).gr_gid, self.path),
+        )
         self.after = self._wanted(params)
         self.before = self._observe()
 

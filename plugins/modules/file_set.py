@@ -37,7 +37,7 @@ options:
         type: str
         required: true
       files:
-        description: Its files. All belong to root.
+        description: Its files.
         type: list
         elements: dict
         default: []
@@ -56,6 +56,12 @@ options:
             description: Its mode, in octal digits.
             type: str
             default: "0644"
+          owner:
+            description: The account that it belongs to, by name or number. Root when not given.
+            type: str
+          group:
+            description: The group that it belongs to, by name or number. That of root when not given.
+            type: str
           state:
             description: V(absent) removes it.
             type: str

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import subprocess
 
@@ -149,3 +150,18 @@ def test_a_run_cut_off_half_way_begins_at_the_beginning(machine):
 def test_nothing_waits_when_nothing_changed(machine):
     machine.ensure(subject())
     assert "rollback" not in machine.ensure(subject(), confirm=CONFIRM)
+
+
+def test_a_file_belongs_to_whom_it_is_given(machine):
+    """By name or number; only what differs is a change."""
+    own = {"owner": str(os.getuid()), "group": grp.getgrgid(os.getgid()).gr_name}
+
+    assert machine.ensure(subject(**own))["changed"]
+    assert not machine.ensure(subject(**own))["changed"]
+    assert machine.ensure(subject(**own | {"group": "12345"}), check_mode=True)["changed"]
+
+
+def test_an_unknown_owner_is_named_before_anything_is_written(machine):
+    with pytest.raises(ValueError, match="/etc/one: this machine has no user or group nobody-of-that-name"):
+        machine.ensure(subject("zero"), subject(owner="nobody-of-that-name"))
+    assert not (machine.root / "etc/zero").exists()
