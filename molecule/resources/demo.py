@@ -266,7 +266,9 @@ def unlock(demo: Demo) -> None:
 
 
 def verify(demo: Demo) -> None:
-    demo.playbook("verify")
+    """All of it, also what nobody wants tried on a box in use: the maintenance page, and locking, which is the last."""
+    demo.playbook("verify", "-e", "securebox_verify_disruptive=true", "-e", "securebox_verify_lock=true")
+    locked(demo)
 
 
 STAGES = {
@@ -278,7 +280,8 @@ STAGES = {
     "reboot": ("reboot", reboot),
     "locked": ("locked", locked),
     "unlock": ("unlock", unlock),
-    "verify": ("verify", verify),
+    "verify": ("verify, and lock", verify),
+    "unlock-again": ("unlock again", unlock),
 }
 
 

@@ -71,6 +71,18 @@ def context() -> ssl.SSLContext:
     return tls
 
 
+def trusts(address: str, port: int, name: str) -> str:
+    """`trusted`, or why a browser would warn."""
+    try:
+        with (
+            socket.create_connection((address, port), 30) as stream,
+            ssl.create_default_context().wrap_socket(stream, server_hostname=name),
+        ):
+            return "trusted"
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message
+
+
 def handshake(address: str, port: int, name: str) -> dict[str, str]:
     with (
         socket.create_connection((address, port), 30) as stream,

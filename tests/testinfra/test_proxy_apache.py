@@ -98,6 +98,17 @@ def test_the_certificate_is_the_sites_and_not_about_to_end(site, said, evidence)
 
 
 @pytest.mark.control("PRX-4")
+def test_browsers_trust_the_certificate(site, front, evidence):
+    """The authorities that this machine trusts vouch for it; SSL_CERT_FILE names another one, if it is your own."""
+    kind = site.get(site.first("proxy"), "proxy_apache_certificate", "self_signed")
+    if kind == "self_signed":
+        pytest.skip("it is self-signed, so browsers warn: docs/runbooks/certificate.md says how to get one they trust")
+    trust = outside.trusts(front.address, front.port(443), front.name)
+    evidence(f"{front.name}: {trust}")
+    assert trust == "trusted"
+
+
+@pytest.mark.control("PRX-4")
 def test_the_certificate_is_renewed_by_itself(site, said, evidence, not_applicable):
     """A timer renews it: certificates live weeks now, and nobody is reminded any more."""
     for host in site.groups["proxy"]:
