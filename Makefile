@@ -11,14 +11,16 @@ VENV := $(CURDIR)/.venv
 CACHE := $(CURDIR)/.cache
 COLLECTIONS := $(CACHE)/collections
 INSTALLED := $(COLLECTIONS)/ansible_collections/securebox/stack
+# What the tarball is made of, directories too, so that a removed file counts.
+SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories/example docs tests/testinfra README.md \
+	CHANGELOG.md -not -name __pycache__ -not -name '*.pyc')
 STAGE := molecule/resources/stage
 LAB := $(VENV)/bin/python molecule/resources/lab.py
 
 # What users install is what is tested. DEV=1 uses the work tree itself instead.
 DEV ?=
-# All scenarios; and those that `make test` runs: they have passed from beginning to end, through molecule.
 SCENARIOS ?= $(shell for s in molecule/*/molecule.yml; do basename $$(dirname $$s); done)
-TESTED := lab hardening firewall
+DEMO_LOG := $(CACHE)/demo.log
 
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
@@ -26,7 +28,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export PY_COLORS ?= 0
 export ANSIBLE_FORCE_COLOR ?= 0
 
-.PHONY: help setup doctor build install lint unit contract sanity images scenario scenarios demo demo-down test clean
+.PHONY: help setup doctor build install link lint unit contract sanity images scenario scenarios demo demo-down test clean
 
 help: ## This list.
 	@echo "make TARGET:"; echo
@@ -46,16 +48,19 @@ doctor: setup ## What is missing on this machine; installs it where the caller m
 
 build: install
 
-install: setup ## Build the collection and install the tarball below .cache (DEV=1: link the work tree).
+install: $(if $(DEV),link,$(INSTALLED)/MANIFEST.json) ## Build the collection and install the tarball below .cache (DEV=1: link the work tree).
+
+# Only when something changed: what runs beside this keeps its files.
+$(INSTALLED)/MANIFEST.json: $(VENV)/.ready $(SOURCES)
 	@rm -rf $(INSTALLED); mkdir -p $(dir $(INSTALLED)) $(CACHE)/build
-ifeq ($(DEV),)
 	@$(STAGE) "build and install the tarball" bash -ec 'rm -f $(CACHE)/build/*.tar.gz; \
 		ansible-galaxy collection build --force --output-path $(CACHE)/build >/dev/null; \
 		ansible-galaxy collection install --offline --no-deps --force --collections-path $(COLLECTIONS) \
 			$(CACHE)/build/securebox-stack-*.tar.gz >/dev/null'
-else
-	@ln -s $(CURDIR) $(INSTALLED)
-endif
+	@touch $@
+
+link: setup
+	@rm -rf $(INSTALLED); mkdir -p $(dir $(INSTALLED)); ln -s $(CURDIR) $(INSTALLED)
 
 lint: install ## ruff, yamllint, ansible-lint, documentation and changelog.
 	@$(STAGE) "ruff" ruff check .
@@ -91,12 +96,15 @@ demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in 
 demo-down: ## Remove the demo's machine.
 	@$(LAB) down --force --name demo
 
-test: ## Everything that .ci/run runs.
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory contract
-	@$(MAKE) --no-print-directory sanity
-	@$(MAKE) --no-print-directory scenarios SCENARIOS="$(TESTED)"
+# The demo spends most of its time in an emulated machine, so all else runs beside it.
+test: install images ## Everything that .ci/run runs: lint, unit, contract, sanity, all scenarios and the demo.
+	@$(MAKE) --no-print-directory demo >$(DEMO_LOG) 2>&1 & demo=$$!; trap 'kill $$demo 2>/dev/null' EXIT; \
+	echo "the demo runs beside the tests: $(DEMO_LOG)"; \
+	failed=""; for part in lint unit contract sanity scenarios; do \
+		$(MAKE) --no-print-directory $$part || failed="$$failed $$part"; done; \
+	echo "waiting for the demo"; wait $$demo || { failed="$$failed demo"; tail --lines=60 $(DEMO_LOG); }; \
+	grep -E '^==.*: |^   ok|NOT TRUE' $(DEMO_LOG); sed -n '/^The box is up/,$$p' $(DEMO_LOG); \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 clean: ## Remove what was built here (images are kept: they are shared between checkouts).
 	@rm -rf $(CACHE) $(VENV) .ansible report
