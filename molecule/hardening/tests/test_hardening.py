@@ -132,7 +132,7 @@ def test_nobody_logs_in_with_roots_password(server):
     ("net.ipv4.tcp_syncookies", 1), ("net.ipv6.conf.all.accept_redirects", 0),
 ])
 def test_the_kernel_has_the_parameters(server, name, value):
-    """Those that a container may set; the others are proved on the real kernel of the scenario site."""
+    """Those that a container may set; the others are proved on the real kernel of the demo."""
     assert server.sysctl(name) == value
 
 
