@@ -151,6 +151,8 @@ class Scenario:
             check=False,
             stdin=subprocess.DEVNULL,
             timeout=300,
+            # However this was called: messages whole, and without colours between their words.
+            env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1"},
         )
 
 
