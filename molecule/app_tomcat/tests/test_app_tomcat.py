@@ -231,3 +231,8 @@ def test_without_its_database_it_does_not_pretend(desk, shelf):
 
     assert status == "404"
     wait(desk)
+
+
+def test_the_service_may_have_as_many_tasks_as_its_machine(desk):
+    """systemd's own limit is a part of the container's: threads of Tomcat would run out first."""
+    assert desk.check_output("systemctl show --property TasksMax --value tomcat10") == "infinity"

@@ -235,3 +235,8 @@ def test_data_outlives_its_container(books, query):
 
     assert query("SELECT count(*) FROM kept", "loans") == "0"
     assert changed(converge()) == 0
+
+
+def test_the_service_may_have_as_many_tasks_as_its_machine(books):
+    """systemd's own limit is a part of the container's: each session is a process."""
+    assert books.check_output("systemctl show --property TasksMax --value 'postgresql@*'") == "infinity"

@@ -372,3 +372,15 @@ def test_wrong_input_is_refused_before_the_first_change(scenario, variable, valu
     assert refused.returncode != 0
     assert words in refused.stdout + refused.stderr
     assert "changed=0" in refused.stdout
+
+
+def test_a_reload_finds_room_for_old_and_new_workers(gate):
+    """systemd's own limit is a part of the container's; with it, a reload under load could not fork."""
+    assert gate.check_output("systemctl show --property TasksMax --value apache2") == "infinity"
+    assert (
+        gate.check_output(
+            "cat /sys/fs/cgroup/pids/system.slice/apache2.service/pids.max 2>/dev/null || "
+            "cat /sys/fs/cgroup/system.slice/apache2.service/pids.max"
+        )
+        == "max"
+    )
