@@ -62,7 +62,7 @@ def addresses(site: Site) -> list[t.Any]:
 
 
 def callers_are_seen(site: Site) -> t.Iterator[Problem]:
-    if site.get(site.box, "lxd_nat", True) and site.items("firewall_flows"):
+    if site.flag(site.box, "lxd_nat", True) and site.items("firewall_flows"):
         yield site.problem(
             site.box,
             "lxd_nat",

@@ -101,6 +101,11 @@ class Site:
         value = self.variables.get(host, {}).get(variable)
         return default if value is None else value
 
+    def flag(self, host: str, variable: str, default: bool = False) -> bool:
+        """A yes or no, also as the command line has it: `-e name=false` is a string."""
+        value = self.get(host, variable, default)
+        return value.strip().lower() in ("true", "yes", "on", "y", "t", "1") if isinstance(value, str) else bool(value)
+
     def items(self, variable: str) -> list[dict[str, t.Any]]:
         """A list of dictionaries of the box; what is not one has been reported by its specification."""
         value = self.get(self.box, variable, [])

@@ -72,7 +72,7 @@ def certificate(site: Site) -> t.Iterator[Problem]:
 
 
 def _letsencrypt(site: Site, host: str) -> t.Iterator[Problem]:
-    if site.get(host, "letsencrypt_accept_terms") is not True and "letsencrypt_accept_terms" not in site.broken.get(
+    if not site.flag(host, "letsencrypt_accept_terms") and "letsencrypt_accept_terms" not in site.broken.get(
         host, {}
     ):
         yield site.problem(

@@ -121,7 +121,7 @@ def fits_the_server(site: Site) -> t.Iterator[Problem]:
 
     seen = server.paths.get(str(device or file), {})
     is_empty = not seen.get("signatures") and seen.get("type") == ("block" if device else "missing")
-    if is_empty and not site.get(site.box, "encrypted_volume_initialise"):
+    if is_empty and not site.flag(site.box, "encrypted_volume_initialise"):
         yield site.problem(
             site.box,
             "encrypted_volume_initialise",

@@ -93,6 +93,13 @@ def test_a_volume_that_is_there_need_not_be_made(make_site):
     assert check(site) == []
 
 
+@pytest.mark.parametrize(("value", "asked"), [("true", True), ("yes", True), ("false", False), ("no", False)])
+def test_a_yes_or_no_of_the_command_line_is_understood(make_site, value, asked):
+    """`-e encrypted_volume_initialise=false` is a string, which Python takes for true."""
+    problems = check(make_site({"box": {"encrypted_volume_initialise": value}}))
+    assert ("encrypted_volume_initialise" in [problem.variable for problem in problems]) is not asked
+
+
 def test_an_open_volume_needs_no_passphrase(make_site):
     site = make_site(box(encrypted_volume_passphrase=UNSET))
     site.server.mounts["/srv/securebox"] = "/dev/mapper/securebox"
