@@ -55,7 +55,7 @@ options:
     default: low
   hooks:
     description:
-      - Files of C(/etc/ufw) beside the rules, such as C(before.init).
+      - Files of C(/etc/ufw) beside the rules, such as C(before.init). All belong to root.
       - A hook that is executable is asked for its C(status); one that answers with an error is started again.
     type: list
     elements: dict
@@ -139,6 +139,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard
 from ansible_collections.securebox.stack.plugins.module_utils.managed_file import ARGUMENTS, ManagedFile
 from ansible_collections.securebox.stack.plugins.module_utils.ufw import State, Ufw, UfwError, UfwMissing
+
+# ufw reads only what belongs to root.
+HOOK = {name: option for name, option in ARGUMENTS.items() if name not in ("owner", "group")}
 
 
 class Change:
@@ -225,7 +228,7 @@ def main() -> None:
             "outgoing": {**policy, "default": "allow"},
             "routed": {**policy, "default": "deny"},
             "logging": {"type": "str", "choices": ["off", "low", "medium", "high", "full"], "default": "low"},
-            "hooks": {"type": "list", "elements": "dict", "default": [], "options": ARGUMENTS},
+            "hooks": {"type": "list", "elements": "dict", "default": [], "options": HOOK},
             "confirm": {
                 "type": "dict",
                 "options": {
