@@ -92,42 +92,25 @@ class Demo:
         return "".join(lines)
 
     def on_the_box(self, *command: str) -> str:
-        """As the administrator, at the hardened port. One connection for all: the firewall refuses the sixth in 30 s."""
+        """As the administrator, at the hardened port."""
         done = subprocess.run([*self.ssh(), "sudo", *command], capture_output=True, text=True, timeout=120, check=False)
         return done.stdout.strip()
 
-    def ssh(self, *options: str) -> list[str]:
-        """How the administrator logs in, without asking anything."""
-        words = [
-            "ssh",
-            "-F",
-            "none",
-            "-i",
-            self.lab.key,
-            "-p",
-            self.machine.forwards["822"],
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            f"UserKnownHostsFile={self.lab.directory}/known_hosts",
-            "-o",
-            "StrictHostKeyChecking=accept-new",
-            "-o",
-            "ControlMaster=auto",
-            "-o",
-            "ControlPath=~/.ssh/sbd-%C",
-            "-o",
-            "ControlPersist=60s",
-            "-o",
-            "ServerAliveInterval=20",
-            "-o",
-            "ConnectTimeout=20",
-            *options,
-            "admin@127.0.0.1",
-        ]
-        return [str(word) for word in words]
+    def ssh(self, *words: str) -> list[str]:
+        """How the administrator logs in: one connection for all, because the firewall refuses the sixth in 30 s."""
+        options = {
+            "BatchMode": "yes",
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": f"{self.lab.directory}/known_hosts",
+            "StrictHostKeyChecking": "accept-new",
+            "ControlMaster": "auto",
+            "ControlPath": "~/.ssh/sbd-%C",
+            "ControlPersist": "60s",
+            "ServerAliveInterval": "20",
+            "ConnectTimeout": "20",
+        }
+        login = ["ssh", "-F", "none", "-i", str(self.lab.key), "-p", str(self.machine.forwards["822"])]
+        return [*login, *(f"-o{name}={value}" for name, value in options.items()), *words, "admin@127.0.0.1"]
 
     def browse(self, path: str = "/") -> tuple[int, dict[str, str], str]:
         """Status, headers and body of the site, as a browser that trusts its certificate sees it."""

@@ -76,7 +76,8 @@ def write_files(lab: Lab) -> None:
         config.append(
             f"Host {machine.name}\n  HostName {machine.address}\n  Port {machine.port}\n  User {machine.user}\n"
             f"  IdentityFile {lab.key}\n  IdentitiesOnly yes\n  UserKnownHostsFile {lab.directory / 'known_hosts'}\n"
-            "  StrictHostKeyChecking yes\n  ControlMaster auto\n  ControlPersist 60s\n  ServerAliveInterval 20\n  ServerAliveCountMax 6\n  ControlPath ~/.ssh/sbl-%C\n"
+            "  StrictHostKeyChecking yes\n  ControlMaster auto\n  ControlPersist 60s\n"
+            "  ControlPath ~/.ssh/sbl-%C\n  ServerAliveInterval 20\n  ServerAliveCountMax 6\n"
         )
     Path.home().joinpath(".ssh").mkdir(mode=0o700, exist_ok=True)
     (lab.directory / "known_hosts").write_text("\n".join(known) + "\n")
