@@ -73,7 +73,8 @@ def test_the_last_third_makes_the_timer_renew(gate, browser, issued):
     gate.check_output(f"sed -i 's/^renew_before_expiry.*/renew_before_expiry = 5000 days/' {RENEWAL}")
     gate.check_output(TIMER)
 
-    assert issued()[0] == before[0] + 1
+    # Of the authority's answers a fifth is refused on purpose: one that is lost after the issuing costs a second one.
+    assert before[0] < issued()[0] <= before[0] + 2
     assert served(browser).serial_number != old
     assert "5000 days" not in gate.check_output(f"head -n 1 {RENEWAL}"), "computed anew"
 
