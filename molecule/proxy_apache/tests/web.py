@@ -90,6 +90,10 @@ class Browser:
             return line.getpeercert(binary_form=True) or b""
 
 
+# Requests below which "none failed" says little.
+ENOUGH = 50
+
+
 class Load:
     """Fresh https connections in the background; what went wrong, and which certificates were seen."""
 
@@ -130,6 +134,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # On a slow machine it takes longer until there have been enough to say something. Without end it is not.
+        end = time.monotonic() + 60
+        while self.requests <= ENOUGH and time.monotonic() < end:
+            time.sleep(0.1)
         self._stop.set()
         for thread in self._threads:
             thread.join()
