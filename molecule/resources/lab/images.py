@@ -141,7 +141,7 @@ def build(image: str, release: str) -> Path:
 def squash(archive: Path, target: Path) -> None:
     """Pack a tar archive, and unpack the result once to see that it can be done.
 
-    mksquashfs 4.5.1 now and then writes a block that no zstd can read (seen in one of about ten images), which LXD
+    mksquashfs 4.5.1 now and then writes a block that no zstd can read (seen once, in a database image), which LXD
     would find out much later.
     """
     for attempt in (1, 2, 3):
