@@ -18,6 +18,8 @@ SERVERS = {
     "images": "https://images.lxd.canonical.com",
     "ubuntu": "https://cloud-images.ubuntu.com/releases",
 }
+# What LXD says about files that it has under another alias.
+ALREADY_THERE = "same fingerprint already exists"
 
 
 def source(image: dict[str, t.Any]) -> Document:
@@ -59,11 +61,13 @@ def ensure(image: dict[str, t.Any], lxd: Lxd, check_mode: bool) -> bool:
             raise LxdError(f"image: {path} is not a file on this host (files of the image {alias})")
     if check_mode:
         return True
-    name = fingerprint(files)
+    argv = ["lxc", *(["--project", lxd.project] if lxd.project else []), "image", "import"]
     try:
-        lxd.get(f"images/{name}")
-    except NotFound:
-        argv = ["lxc", *(["--project", lxd.project] if lxd.project else []), "image", "import"]
-        lxd.run([*argv, files["metadata"], files["rootfs"]], f"Importing the image {alias}")
-    lxd.change("POST", "images/aliases", {"name": alias, "target": name}, f"Naming the image {alias}")
+        # LXD finds out by itself what the fingerprint is: computing it here as well takes long.
+        lxd.run([*argv, files["metadata"], files["rootfs"], "--alias", alias], f"Importing the image {alias}")
+    except LxdError as error:
+        if ALREADY_THERE not in str(error):
+            raise
+        body = {"name": alias, "target": fingerprint(files)}
+        lxd.change("POST", "images/aliases", body, f"Naming the image {alias}")
     return True

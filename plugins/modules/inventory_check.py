@@ -16,28 +16,10 @@ description:
   - Runs on the controller and touches no host.
 author: The securebox.stack maintainers (@securebox)
 extends_documentation_fragment:
+  - securebox.stack.controller
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.conn
   - ansible.builtin.action_common_attributes.flow
-attributes:
-  action:
-    support: full
-  async:
-    support: none
-  become:
-    support: none
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
-  connection:
-    support: none
-  delegation:
-    support: none
-  diff_mode:
-    support: none
-  platform:
-    platforms: all
 options:
   roles:
     description: For each group of the inventory, the roles of this collection that its hosts get.

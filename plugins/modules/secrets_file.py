@@ -15,29 +15,13 @@ description:
   - Runs on the controller. No value is ever shown.
 author: The securebox.stack maintainers (@securebox)
 extends_documentation_fragment:
+  - securebox.stack.controller
   - ansible.builtin.action_common_attributes
   - ansible.builtin.action_common_attributes.conn
   - ansible.builtin.action_common_attributes.flow
 attributes:
-  action:
-    support: full
-  async:
-    support: none
-  become:
-    support: none
-  bypass_host_loop:
-    support: none
-  check_mode:
-    support: full
-  connection:
-    support: none
-  delegation:
-    support: none
   diff_mode:
-    support: none
     details: A difference would show secrets.
-  platform:
-    platforms: all
 options:
   path:
     description: The file, in clear or encrypted.

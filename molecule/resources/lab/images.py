@@ -31,7 +31,7 @@ QUIET = ["-quiet", "-no-progress"]
 def content_hash(image: str, release: str) -> str:
     """Two images with the same hash are the same image."""
     parts = [FORMAT, image, release, recipes.packages(image, release), recipes.EXCLUDED, recipes.CUSTOMIZE]
-    parts += [recipes.NETWORK, recipes.TEMPLATES, recipes.SSH, recipes.essential(image), SQUASHFS]
+    parts += [recipes.NETWORK, recipes.BYTECODE, recipes.TEMPLATES, recipes.SSH, recipes.essential(image), SQUASHFS]
     if image == "vm":
         parts.append(disk.SOURCES)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
@@ -75,11 +75,11 @@ def tree(image: str, release: str, target: Path, hooks: list[str]) -> None:
     command += [f"--essential-hook={hook}" for hook in recipes.essential(image)]
     command += [f"--customize-hook={hook}" for hook in hooks]
     with tempfile.TemporaryDirectory() as scripts:
-        script, network = Path(scripts) / "customize", Path(scripts) / "network"
-        script.write_text(recipes.CUSTOMIZE)
-        network.write_text(recipes.NETWORK)
+        files = {"customize": recipes.CUSTOMIZE, "network": recipes.NETWORK, "lab_bytecode.py": recipes.BYTECODE}
+        for name, text in files.items():
+            (Path(scripts) / name).write_text(text)
         Path(scripts).chmod(0o755)
-        command.append(f'--customize-hook=sh {script} "$1" {image} < {network}')
+        command.append(f'--customize-hook=cd {scripts} && sh ./customize "$1" {image}')
         run([*command, release, target, *mirrors(release)], timeout=1800)
 
 

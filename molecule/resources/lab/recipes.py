@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 # An unprivileged system that gets its address by DHCP and router advertisements, and can be managed by Ansible.
 BASE = """
     systemd systemd-sysv systemd-resolved libnss-resolve dbus udev kmod iproute2 iputils-ping netbase procps
@@ -67,7 +69,10 @@ UseHostname=no
 CUSTOMIZE = """\
 set -eu
 root=$1 image=$2
-cat > "$root/etc/systemd/network/20-lab.network"
+cp network "$root/etc/systemd/network/20-lab.network"
+install -D -m 0644 -t "$root/usr/lib/python3/dist-packages" lab_bytecode.py
+echo 'import lab_bytecode' > "$root/usr/lib/python3/dist-packages/lab_bytecode.pth"
+install -d -m 0700 "$root/var/cache/lab-bytecode"
 chroot "$root" systemctl -q enable systemd-networkd systemd-resolved
 ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root"/var/lib/dbus/machine-id
@@ -98,6 +103,9 @@ rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/log/*.log
 mkdir -p "$root/var/lib/apt/periodic" "$root/var/lib/apt/lists/partial"
 touch -d 2099-01-01 "$root/var/lib/apt/periodic/update-success-stamp"
 """
+
+# Put into every image: see the file itself.
+BYTECODE = Path(__file__).with_name("lab_bytecode.py").read_text()
 
 # The template of /etc/hostname and /etc/hosts in a container's image.
 HOSTNAME = '{{ config_get("user.hostname", container.name) }}'

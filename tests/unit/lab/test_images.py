@@ -22,7 +22,7 @@ def test_releases_and_images_differ():
     assert len(every) == len(recipes.PACKAGES) * len(recipes.RELEASES)
 
 
-@pytest.mark.parametrize("part", ["CUSTOMIZE", "NETWORK", "EXCLUDED", "BASE"])
+@pytest.mark.parametrize("part", ["CUSTOMIZE", "NETWORK", "BYTECODE", "EXCLUDED", "BASE"])
 def test_a_changed_recipe_is_another_image(monkeypatch, part):
     before = images.content_hash("proxy", "bookworm")
     old = getattr(recipes, part)

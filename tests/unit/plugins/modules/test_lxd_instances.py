@@ -268,7 +268,7 @@ class TestImages:
         assert [argv[:3] for argv, _ in daemon.ran] == [["lxc", "image", "import"]]
         assert daemon.aliases["our/own"] == hashlib.sha256(b"metaroot").hexdigest()
 
-    def test_the_same_files_under_another_alias_are_not_imported_again(self, daemon, host, tmp_path):
+    def test_the_same_files_under_another_alias_only_get_a_second_name(self, daemon, host, tmp_path):
         (tmp_path / "m").write_bytes(b"meta")
         (tmp_path / "r").write_bytes(b"root")
         daemon.aliases["first"] = hashlib.sha256(b"metaroot").hexdigest()
@@ -276,7 +276,19 @@ class TestImages:
 
         ensure(described(WEB, image=image), daemon, False, host)
 
-        assert daemon.ran == [] and daemon.aliases["second"] == daemon.aliases["first"]
+        assert daemon.aliases["second"] == daemon.aliases["first"]
+
+    def test_an_import_that_fails_says_so(self, daemon, host, tmp_path, monkeypatch):
+        (tmp_path / "m").write_bytes(b"meta")
+        image = {"alias": "our/own", "files": {"metadata": str(tmp_path / "m"), "rootfs": str(tmp_path / "m")}}
+
+        def refuse(*_):
+            raise LxdError("Importing the image our/own: no space left on device")
+
+        monkeypatch.setattr(daemon, "run", refuse)
+        with pytest.raises(LxdError, match="no space left on device"):
+            ensure(described(WEB, image=image), daemon, False, host)
+        assert "our/own" not in daemon.aliases
 
     def test_a_missing_file_is_named(self, daemon, host):
         image = {"alias": "our/own", "files": {"metadata": "/none/m", "rootfs": "/none/r"}}
