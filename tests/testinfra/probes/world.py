@@ -26,13 +26,13 @@ WAIT = 3.0
 # Run in containers and in the scratch namespace.
 LISTEN = """
 import socket, sys, threading, time
-def serve(family, address, port):
-    s = socket.socket(family); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    s.bind((address, port)); s.listen(50)
+def serve(s):
     while True: s.accept()[0].close()
 for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
-    threading.Thread(target=serve, args=(family, address, int(sys.argv[1])), daemon=True).start()
+    s = socket.socket(family); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    s.bind((address, int(sys.argv[1]))); s.listen(50)
+    threading.Thread(target=serve, args=(s,), daemon=True).start()
 print("listening", flush=True)
 time.sleep(int(sys.argv[2]))
 """
@@ -160,7 +160,6 @@ def listening(prefixes):
     try:
         for process in started:
             process.stdout.readline()
-        time.sleep(0.5)
         yield
     finally:
         for process in started:
