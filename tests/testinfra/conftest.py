@@ -123,6 +123,9 @@ def said(request: pytest.FixtureRequest, all_answers: Answers | Unreachable) -> 
 
     def answer(host: str, name: str) -> Answer:
         given = all_answers(request.module.__name__, host, name)
+        if given.code == 125 and "not running" in given.text:
+            # Only a locked box has containers that may be down.
+            request.getfixturevalue("unlocked")
         assert given.code != 125 or not given.text.startswith("not answered"), f"{host}: {given.text}"
         return given
 

@@ -73,7 +73,7 @@ def test_a_service_that_somebody_starts_is_not_reached(world, site, evidence, ve
 
 
 @pytest.mark.control("NET-1")
-def test_a_stranger_never_reaches_a_container_directly(world, evidence):
+def test_a_stranger_never_reaches_a_container_directly(world, unlocked, evidence):
     """Knowing an inner address does not help: containers that listen are silent for a stranger who routes to them."""
     items = [item for item in tries(world, **{"from": "outside"}) if item["to"] != "box"]
     open_ones = [item for item in require(world, items) if item["result"] == "open"]
@@ -135,7 +135,7 @@ def test_listed_flows_work(world, site, unlocked, evidence):
 
 
 @pytest.mark.control("NET-4")
-def test_nothing_else_passes_between_the_containers(world, site, evidence):
+def test_nothing_else_passes_between_the_containers(world, site, unlocked, evidence):
     """Every pair, every port of the site and one where somebody listens, on both IP versions."""
     flows = allowed_flows(site)
     names = {host: set(site.addresses(host)) for host in site.containers}
