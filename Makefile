@@ -22,6 +22,9 @@ DEV ?=
 # Those with a virtual machine last: what runs beside the first ones is over by then.
 SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(shell grep -L "engine: vm" molecule/*/molecule.yml; grep -l "engine: vm" molecule/*/molecule.yml)))
 
+# The Debian release of machines whose platform names none.
+RELEASE ?= $(SECUREBOX_LAB_RELEASE)
+export SECUREBOX_LAB_RELEASE := $(RELEASE)
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export ANSIBLE_HOME := $(CACHE)/ansible
@@ -81,7 +84,7 @@ sanity: setup ## ansible-test sanity with every ansible-core that runs here (SAN
 images: setup doctor ## The lab's images, cached by content.
 	@$(LAB) images --build
 
-scenario: install doctor ## One molecule scenario: make scenario NAME=lxd.
+scenario: install doctor ## One molecule scenario: make scenario NAME=lxd (RELEASE=trixie: on Debian 13).
 	@test -f molecule/$(NAME)/molecule.yml || { echo "make scenario NAME=...: one of $(SCENARIOS)"; exit 1; }
 	@SECUREBOX_LAB_PROGRESS=/proc/$$$$/fd/2 $(STAGE) "scenario $(NAME)" molecule test --scenario-name $(NAME)
 

@@ -177,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--platforms", help="machines as JSON (molecule's platforms), or '-': from standard input")
     command.add_argument("--machine", default="server", help="name of the machine, unless --platforms is given")
     command.add_argument("--engine", choices=("container", "vm"), default="container")
-    command.add_argument("--release", choices=recipes.RELEASES, default="bookworm")
+    command.add_argument("--release", choices=recipes.RELEASES, default=recipes.RELEASE)
     command.add_argument("--image", choices=("server", "vm", "base", *recipes.TIERS), default="server")
     command.add_argument("--group", action="append", default=[], help="inventory group of the machine; repeat")
     command.add_argument("--memory", type=int, help="MiB (vm)")
@@ -202,7 +202,7 @@ def parser() -> argparse.ArgumentParser:
 
     command = add("images", build)
     command.add_argument("--image", nargs="+", default=["server", "vm", "base", *recipes.TIERS])
-    command.add_argument("--release", nargs="+", default=["bookworm"])
+    command.add_argument("--release", nargs="+", default=[recipes.RELEASE])
     command.add_argument("--build", action="store_true", help="build what is not there")
     command.add_argument("--prune", action="store_true", help="remove images of recipes that have changed since")
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 # An unprivileged system that gets its address by DHCP and router advertisements, and can be managed by Ansible.
@@ -41,6 +42,8 @@ PACKAGES: dict[str, dict[str, str]] = {
 SSH = "$(apt-get install --simulate openssh-server | sed -n 's/^Inst \\([^ ]*\\).*/\\1/p')"
 TIERS = ("proxy", "app", "db")
 RELEASES = ("bookworm", "trixie")
+# Of a machine whose platform says nothing about it: one scenario is tried on any release.
+RELEASE = os.environ.get("SECUREBOX_LAB_RELEASE") or RELEASES[0]
 
 # Nobody reads manuals in a lab, and unpacking them costs time in each container.
 EXCLUDED = (

@@ -10,7 +10,7 @@ import shutil
 import typing as t
 from pathlib import Path
 
-from . import paths
+from . import paths, recipes
 from .run import LabError
 
 
@@ -20,7 +20,7 @@ class Machine:
 
     name: str
     engine: str = "container"
-    release: str = "bookworm"
+    release: str = recipes.RELEASE
     image: str = "server"
     groups: list[str] = dataclasses.field(default_factory=list)
     cpus: int = 2
