@@ -338,7 +338,7 @@ class Volume:
             what = ", ".join(" at ".join(reversed(line.split(None, 1))) for line in found.out.strip().splitlines())
             raise VolumeError(
                 f"{where} holds data: {what or found.err.strip()}. Refusing to format it. If that data may be "
-                f"destroyed, erase it yourself first: wipefs --all {where}"
+                f"destroyed, erase it yourself first: wipefs --all {where}; dd if=/dev/zero of={where} bs=1M count=4"
             )
         if any(self.system.first_bytes(where, 4 * MIB)):
             raise VolumeError(

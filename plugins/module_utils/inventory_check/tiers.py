@@ -152,7 +152,7 @@ def _war(site: Site, host: str) -> t.Iterator[Problem]:
                 host,
                 "app_tomcat_war_sha256",
                 "what is downloaded has to be what was meant: give the "
-                "SHA-256 of the file; DHIS2's are in https://releases.dhis2.org/stable.json",
+                "SHA-256 of the file; DHIS2's are in https://releases.dhis2.org/v1/versions/stable.json",
             )
     elif file:
         trouble = site.controller.file_trouble(str(file))

@@ -195,7 +195,7 @@ def _signatures(site: Site, seen: dict[str, t.Any], variable: str) -> t.Iterator
         if kind == "crypto_LUKS":
             why = f"it holds another encrypted volume, of UUID {uuid}. To use that one, set encrypted_volume_uuid to it"
         else:
-            why = f"it holds data ({kind}). Formatting refuses that; wipe it yourself (wipefs) if it is of no use"
+            why = f"it holds data ({kind}). Formatting refuses that; how to erase it: docs/runbooks/new-disk.md"
         yield site.problem(site.box, variable, why)
 
 

@@ -17,7 +17,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 # Ports that nothing else uses: on the box, in the stranger's machine, in a container.
 ON_BOX, OUTSIDE, IN_CONTAINER = 47001, 47002, 47003

@@ -64,7 +64,7 @@ WRONG = {
     "device with data": (
         box(**ON_A_DEVICE),
         device(signatures=[("ext4", "aa-bb")]),
-        ["encrypted_volume_device", DISK, "it holds data (ext4)", "wipefs"],
+        ["encrypted_volume_device", DISK, "it holds data (ext4)", "new-disk.md"],
     ),
     "device with another volume": (
         box(**ON_A_DEVICE),

@@ -99,14 +99,15 @@ class Instance(Dependent):
         if done.rc != 0 and self.is_running():
             raise VolumeError(
                 f"{self.instance} did not stop within {self.stop_timeout} s and was not killed: {done.err.strip()}. "
-                f"See what it waits for: lxc exec {self.instance} -- systemctl list-jobs"
+                f"See what it waits for: sudo lxc exec {self.instance} -- systemctl list-jobs"
             )
 
     def inside(self, argv: list[str], timeout: float) -> Result:
         return self.system.run(["lxc", "exec", self.instance, "--mode=non-interactive", "--", *argv], timeout=timeout)
 
     def hint(self) -> str:
-        return f"Look at: lxc info --show-log {self.instance}; lxc exec {self.instance} -- journalctl --boot -n 50"
+        name = self.instance
+        return f"Look at: sudo lxc info --show-log {name}; sudo lxc exec {name} -- journalctl --boot -n 50"
 
 
 class Unit(Dependent):
