@@ -19,6 +19,8 @@ import typing as t
 from pathlib import Path
 
 STATE_DIRECTORY = Path("/var/lib/securebox/rollback")
+# Without a timer nothing has to survive a reboot, and a file with secrets leaves no copy on the disk.
+FLEETING_STATE_DIRECTORY = Path("/run/securebox/rollback")
 UNIT_DIRECTORY = Path("/etc/systemd/system")
 
 SCRIPT = """#!/bin/sh
@@ -59,12 +61,14 @@ WantedBy=timers.target
 class Guard:
     """The saved state of one change, and the timer that puts it back."""
 
-    def __init__(self, name: str, run: t.Callable[[list[str]], None], root: Path = Path("/")) -> None:
+    def __init__(
+        self, name: str, run: t.Callable[[list[str]], None], root: Path = Path("/"), timed: bool = True
+    ) -> None:
         self.name = name
         self.unit = f"securebox-rollback-{name}"
         self._run = run
         self._root = root
-        self._state = self._at(STATE_DIRECTORY / name)
+        self._state = self._at((STATE_DIRECTORY if timed else FLEETING_STATE_DIRECTORY) / name)
         self._units = self._at(UNIT_DIRECTORY)
 
     def _at(self, path: str | Path) -> Path:

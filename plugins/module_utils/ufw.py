@@ -15,6 +15,7 @@ import sys
 import typing as t
 from pathlib import Path
 
+UNIT = "ufw.service"
 POLICIES = {"allow": "accept", "deny": "drop", "reject": "reject"}
 # ufw's names of the directions, and those of its settings.
 DIRECTIONS = {"incoming": "input", "outgoing": "output", "routed": "forward"}
@@ -96,8 +97,9 @@ class Ufw:
         settings = self._backend.defaults
         spoken = {value: name for name, value in POLICIES.items()}
         return State(
-            enabled=self._backend.is_enabled(),
-            active=self._succeeds(["iptables", "-nL", "ufw-user-input"]),
+            enabled=self._backend.is_enabled() and self._succeeds(["systemctl", "--quiet", "is-enabled", UNIT]),
+            active=self._succeeds(["iptables", "-nL", "ufw-user-input"])
+            and (not self._backend.use_ipv6() or self._succeeds(["ip6tables", "-nL", "ufw6-user-input"])),
             logging=settings["loglevel"],
             policies={
                 direction: spoken[settings[f"default_{chain}_policy"]] for direction, chain in DIRECTIONS.items()
@@ -119,6 +121,7 @@ class Ufw:
                 restart = True
             if not before.enabled:
                 backend.set_default(backend.files["conf"], "ENABLED", "yes")
+                self._run(["systemctl", "--quiet", "enable", UNIT])
             backend.rules, backend.rules6 = self._parse(rules)
             backend._write_rules(v6=False)
             if backend.use_ipv6():

@@ -150,6 +150,9 @@ def initialise(volume: Volume, now: Observation, check_mode: bool) -> Outcome:
     if now.header and now.header.uuid == volume.spec.uuid:
         if now.state != INITIALISING:
             return Outcome(False, now.state)
+        if not now.header.keyslots:
+            # Cut off between the header and its first key slot: nothing opens it, so nothing can be in it.
+            return Outcome(True, "closed", None if check_mode else volume.format_command())
         if now.mapping is None:
             return Outcome(True, "closed", None if check_mode else volume.open_command())
         if not check_mode:

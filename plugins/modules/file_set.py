@@ -156,7 +156,7 @@ def ensure(
 ) -> dict[str, t.Any]:
     """Observe, compare, act. Free of AnsibleModule."""
     confirm = params.get("confirm")
-    guard = Guard(confirm["name"] if confirm else "file-set", run, place.get("root", Path("/")))
+    guard = Guard(confirm["name"] if confirm else "file-set", run, place.get("root", Path("/")), timed=bool(confirm))
     subjects = differing(params["subjects"], place)
     if guard.armed and not check_mode and (subjects or not guard.complete):
         # An earlier run was cut off on its way. Nobody knows how far it came, so this one begins at the beginning.
@@ -171,7 +171,7 @@ def ensure(
         "diff": [file.diff() for subject in subjects for file in subject.changes],
     }
     # Also when nothing changed: an earlier run may have been cut off between the change and its confirmation.
-    if confirm and guard.armed:
+    if confirm and guard.armed and not check_mode:
         result["rollback"] = {"confirm": guard.confirm_command(), "restore": guard.restore_command()}
     return result
 

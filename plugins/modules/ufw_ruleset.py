@@ -196,7 +196,7 @@ def ensure(
 
     after = change.after
     result = {"changed": change.needed, "rules": after.rules, "rules6": after.rules6, "diff": change.diff()}
-    if confirm and guard.armed:
+    if confirm and guard.armed and not check_mode:
         result["rollback"] = {"confirm": guard.confirm_command(), "restore": guard.restore_command()}
     return result
 

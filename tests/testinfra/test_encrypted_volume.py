@@ -31,13 +31,29 @@ def questions(site):
         "\\( -name '*.key' -o -name '*keyfile*' \\) 2>/dev/null | while read -r f; do "
         f'timeout 60 cryptsetup open --test-passphrase --key-file "$f" {where} 2>/dev/null && echo "$f"; done; true',
     }
+    return {site.box: box, **{host: {"data": script} for host, script in data_scripts(site).items()}}
+
+
+def data_scripts(site):
+    """For each container with data: the places where its programs write, and what is mounted there."""
     attached = {item["instance"]: item["path"] for item in site.get(site.box, "lxd_storage_attachments", [])}
-    inside = {
-        host: {"data": f"findmnt -no SOURCE,FSTYPE --target {shlex.quote(attached[site.instance(host)])}"}
+    scripts = {
+        host: f"echo {shlex.quote(attached[site.instance(host)])};"
         for host in site.containers
         if site.instance(host) in attached
     }
-    return {site.box: box, **inside}
+    for host in site.groups.get("db", []):
+        # A running PostgreSQL works in its data's directory.
+        scripts[host] = scripts.get(host, "") + 'readlink /proc/"$(pgrep -o -x postgres)"/cwd;'
+    for host in site.groups.get("app", []):
+        home = site.get(host, "app_tomcat_home", "/var/lib/app_tomcat")
+        # Java's place for temporary files, where uploads pass through, is said on its command line.
+        scripts[host] = (
+            f"{scripts.get(host, '')} echo {shlex.quote(home)}; ls -d {shlex.quote(home)}/work;"
+            "ps -eo args | grep '[c]atalina.startup.Bootstrap' | grep -o 'java.io.tmpdir=[^ ]*' | cut -d= -f2;"
+        )
+    look = 'while read -r place; do echo "$place $(findmnt -no SOURCE,FSTYPE --target "$place")"; done'
+    return {host: f"{{ {script} }} | {look}" for host, script in scripts.items()}
 
 
 @pytest.mark.control("ENC-1")
@@ -73,15 +89,16 @@ def test_what_is_mounted_is_the_volume(site, said, unlocked, evidence):
 
 @pytest.mark.control("ENC-1")
 def test_the_tiers_data_are_on_the_volume(site, said, unlocked, evidence):
-    """Asked inside the containers: the database's cluster and the uploads are on the encrypted device."""
+    """Asked inside the containers: where the database and the application really write is on the encrypted device."""
     source = said(site.box, "mount").text.split()[0]
-    attached = {item["instance"] for item in site.get(site.box, "lxd_storage_attachments", [])}
-    hosts = [host for host in site.containers if site.instance(host) in attached]
-    assert hosts, "no container has data on the volume"
-    for host in hosts:
-        text = said(host, "data").text
-        evidence(f"{host}: {text}")
-        assert text.split()[0].split("[")[0] == source
+    # What was attached; PostgreSQL's directory; the application's home, and its two places for what is on its way.
+    expected = {**dict.fromkeys(site.groups.get("db", []), 2), **dict.fromkeys(site.groups.get("app", []), 4)}
+    assert expected, "no container has data on the volume"
+    for host, places in expected.items():
+        lines = said(host, "data").lines
+        evidence(f"{host}: {'; '.join(lines)}")
+        assert len(lines) >= places, f"{host}: not all places were found: {lines}"
+        assert {line.split()[1].split("[")[0] for line in lines} == {source}
 
 
 @pytest.mark.control("ENC-1", "ENC-2")

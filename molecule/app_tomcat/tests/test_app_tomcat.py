@@ -131,6 +131,22 @@ def test_rows_and_uploads_outlive_a_restart(shelf, desk):
     assert desk.file(f"{HOME}/files/{name}").content == shelf.file("/etc/services").content
 
 
+@pytest.mark.control("ENC-1", "APP-1")
+def test_an_upload_on_its_way_lies_where_the_data_do(shelf, desk):
+    """The home is on an encrypted volume, the system's disk is not: nothing of an upload may pass through it."""
+    shelf.check_output("head -c 3000000 /dev/urandom > /tmp/slow")
+    sending = f"curl --silent --cacert {CA} --limit-rate 300k --form file=@/tmp/slow {URL}/api/uploads"
+    shelf.check_output(f"nohup {sending} >/tmp/slow.answer 2>&1 </dev/null & sleep 4")
+
+    opened = desk.check_output(f"find /proc/{pid(desk)}/fd -printf '%l\\n'").split("\n")
+
+    spooled = [path for path in opened if "/upload_" in path or path.startswith(("/tmp", "/var/cache/tomcat10"))]
+    assert spooled, opened
+    assert [path for path in spooled if not path.startswith(f"{HOME}/")] == []
+    assert f"java.io.tmpdir={HOME}/tmp" in desk.check_output(f"tr '\\0' ' ' < /proc/{pid(desk)}/cmdline")
+    shelf.check_output("timeout 30 sh -c 'until grep -q id /tmp/slow.answer; do sleep 0.5; done'")
+
+
 @pytest.mark.control("APP-1")
 def test_tomcat_can_write_to_its_home_and_nowhere_else(desk):
     """Whoever breaks the application can neither change it, nor Tomcat, nor leave anything where it would be run."""

@@ -225,13 +225,33 @@ def test_a_cluster_without_its_data_is_refused_and_not_replaced(books, query):
     assert query("SELECT count(*) FROM kept", "loans") == "0"
 
 
+def test_data_of_another_version_are_not_passed_over(books, query):
+    """The container was made anew from a newer release: an empty database beside the data would look like a loss."""
+    books.check_output("systemctl stop 'postgresql@*'")
+    books.check_output("mv /etc/postgresql /etc/elsewhere && mv /var/lib/postgresql/15 /var/lib/postgresql/14")
+
+    refused = converge()
+
+    books.check_output("mv /var/lib/postgresql/14 /var/lib/postgresql/15 && mv /etc/elsewhere /etc/postgresql")
+    assert refused.returncode != 0
+    assert "holds data of PostgreSQL 14, but" in refused.stdout + refused.stderr
+    assert "changed=0" in refused.stdout
+    assert changed(converge()) == 1
+    assert query("SELECT count(*) FROM kept", "loans") == "0"
+
+
 def test_data_outlives_its_container(books, query):
     """The container was made anew, the volume is the old one: the data is taken over, whatever number its owner has."""
     books.check_output("systemctl stop 'postgresql@*'")
     books.check_output("rm -r /etc/postgresql")
     books.check_output("chown -R games /var/lib/postgresql")
+    # Left by whoever had the account: what it leads to stays root's.
+    books.check_output("ln -s /etc/shadow /var/lib/postgresql/15/main/shadow")
 
     assert changed(converge())
+
+    assert books.file("/etc/shadow").user == "root"
+    books.check_output("rm /var/lib/postgresql/15/main/shadow")
 
     assert query("SELECT count(*) FROM kept", "loans") == "0"
     assert changed(converge()) == 0

@@ -329,6 +329,33 @@ def test_a_reload_fails_no_request(gate, browser, opened):
     assert load.requests > 50
 
 
+def shown(gate) -> str:
+    """The number of the certificate that Apache shows. A reload takes a moment."""
+    ask = f"openssl s_client -connect 127.0.0.1:443 -servername {SITE} </dev/null 2>/dev/null"
+    return gate.check_output(f"sleep 1; {ask} | openssl x509 -noout -serial")
+
+
+@pytest.mark.control("PRX-4")
+def test_a_switch_that_was_cut_off_before_apache_heard_of_it_is_finished(gate, opened):
+    """The link is new and Apache shows the old one: `stays in use` would be true of the link alone."""
+    right = shown(gate)
+    was = gate.check_output("readlink /etc/apache2/tls/current")
+    gate.check_output(
+        "cd /etc/apache2/tls && mkdir store/other && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
+        f"-nodes -days 90 -subj /CN={SITE} -keyout store/other/site.key -out store/other/site.crt 2>/dev/null && "
+        "ln -sfn store/other current && systemctl reload apache2"
+    )
+    other = shown(gate)
+    gate.check_output(f"ln -sfn {was} /etc/apache2/tls/current")
+
+    said = gate.check_output("securebox-certificate apply")
+
+    assert other != right
+    assert shown(gate) == right, said
+    assert "stays in use" in gate.check_output("securebox-certificate apply")
+    assert gate.run("test -e /etc/apache2/tls/store/other").rc != 0, "what is not in use is cleared away"
+
+
 @pytest.mark.control("PRX-1")
 @pytest.mark.parametrize("line", ["NoSuchDirective on", "SSLProxyCipherSuite NONSENSE"])
 def test_a_broken_configuration_does_not_replace_a_working_one(gate, browser, scenario, opened, line):

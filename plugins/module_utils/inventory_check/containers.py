@@ -23,6 +23,10 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.mo
 
 FAMILIES = ("ipv4", "ipv6")
 _INSTANCE = re.compile(r"[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+# As LXD 5.0 reads sizes: no fractions, no single letters.
+_LXD_SIZE = re.compile(r"\d+(B|[kMGT]B|[KMGT]iB)?")
+# Group, the role's variable for where its data lie, and what that is when it is not set.
+_DATA = (("db", "", "/var/lib/postgresql"), ("app", "app_tomcat_home", "/var/lib/app_tomcat"))
 
 
 def instance_names(site: Site) -> list[str]:
@@ -175,6 +179,11 @@ def limits(site: Site) -> t.Iterator[Problem]:
         if memory is None or memory < 64 * 1024**2:
             yield site.problem(site.box, f"{where}.memory", "no size, or too small: such as 512MiB", item["memory"])
             continue
+        if not _LXD_SIZE.fullmatch(str(item["memory"])):
+            yield site.problem(
+                site.box, f"{where}.memory", "not as LXD wants it: a whole number with MiB or GiB, such as 512MiB",
+                item["memory"],
+            )
         total += memory
         if site.server and memory > site.server.memory > 0:
             yield site.problem(
@@ -230,6 +239,24 @@ def attachments(site: Site) -> t.Iterator[Problem]:
             yield site.problem(site.box, f"{where}.path", "no absolute path", item.get("path", "not set"))
 
 
+def data_is_attached(site: Site) -> t.Iterator[Problem]:
+    """What is written beside the attachments lies on the disk in clear."""
+    for group, variable, default in _DATA:
+        for host in site.groups.get(group, []):
+            name = str(site.get(host, "ansible_lxd_ssh_instance", host))
+            data = posixpath.normpath(str(site.get(host, variable, default) if variable else default))
+            paths = [posixpath.normpath(str(item.get("path"))) for item in site.items("lxd_storage_attachments")
+                     if item.get("instance") == name]
+            if not any(data == path or data.startswith(path + "/") for path in paths):
+                yield site.problem(
+                    host if variable else site.box,
+                    variable or "lxd_storage_attachments",
+                    f"the data of {host} would lie in clear: {data} is not in a directory that lxd_storage_attachments "
+                    f"gives it ({', '.join(paths) or 'none'})",
+                    data,
+                )
+
+
 def dependents(site: Site) -> t.Iterator[Problem]:
     order: list[int] = []
     for item in site.items("encrypted_volume_dependents"):
@@ -277,4 +304,4 @@ def _twice(site: Site, variable: str, key: str, values: list[str]) -> t.Iterator
         yield site.problem(site.box, f"{variable}[{value}].{key}", "given twice", value)
 
 
-RULES = (networks, networks_are_free, instances, hosts_are_instances, limits, attachments, dependents)
+RULES = (networks, networks_are_free, instances, hosts_are_instances, limits, attachments, data_is_attached, dependents)

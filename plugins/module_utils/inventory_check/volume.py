@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import typing as t
 
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import (
@@ -64,6 +65,8 @@ def size_is_a_size(site: Site) -> t.Iterator[Problem]:
     size = parse_size(value)
     if size is None:
         yield site.problem(site.box, "encrypted_volume_size", "no size: a number with M, G or T, such as 60G")
+    elif size >= 64 * 1024**2 and not re.fullmatch(r"\d+\s*[MGT](i?B)?", str(value).strip()):
+        yield site.problem(site.box, "encrypted_volume_size", "not a whole number with M, G or T, such as 60G")
     elif size < 64 * 1024**2:
         yield site.problem(
             site.box,

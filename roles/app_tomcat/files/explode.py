@@ -11,6 +11,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+SERVER = Path("/etc/tomcat10/server.xml")
+
 
 def main(war: Path, directory: Path) -> None:
     os.umask(0o022)
@@ -19,15 +21,22 @@ def main(war: Path, directory: Path) -> None:
     partial.mkdir(parents=True)
     with zipfile.ZipFile(war) as archive:
         archive.extractall(partial)
+    # What has its name is complete, also after a power failure.
+    os.sync()
     partial.rename(directory)
     # The version that is still running stays, as the way back.
-    prune(directory.parent.iterdir(), keep=directory)
-    prune(war.parent.glob("app_tomcat-*.war"), keep=war)
+    running = SERVER.read_text() if SERVER.exists() else ""
+    prune(directory.parent.iterdir(), directory, running)
+    prune(war.parent.glob("app_tomcat-*.war"), war, running)
 
 
-def prune(candidates, keep: Path) -> None:
-    others = sorted((path for path in candidates if path != keep), key=lambda path: path.stat().st_mtime)
-    for path in others[:-1]:
+def prune(candidates, new: Path, running: str) -> None:
+    """Keeps the new one, and the one that runs; if none does, the one before."""
+    others = sorted((path for path in candidates if path != new), key=lambda path: path.stat().st_mtime)
+    kept = [path for path in others if path.stem.removeprefix("app_tomcat-") in running] or others[-1:]
+    for path in others:
+        if path in kept:
+            continue
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -25,6 +25,10 @@ INSTANCES = [
     }
     for number, (name, network) in enumerate([("proxy1", "sbproxy"), ("app1", "sbapp"), ("db1", "sbdb")], start=1)
 ]
+ATTACHMENTS = [
+    {"instance": "db1", "device": "data", "source": "/srv/securebox/db1", "path": "/var/lib/postgresql"},
+    {"instance": "app1", "device": "data", "source": "/srv/securebox/app1", "path": "/var/lib/dhis2"},
+]
 DATA = "/var/lib/securebox/data.luks"
 DISK = "/dev/disk/by-id/scsi-1"
 ON_A_DEVICE = {"encrypted_volume_file": UNSET, "encrypted_volume_device": DISK, "encrypted_volume_size": UNSET}
@@ -225,6 +229,31 @@ WRONG = {
         {},
         {"memory": 4 * GIB},
         ["lxd_instances", "5.5 GiB", "add up to more than the server has (4 GiB)"],
+    ),
+    "memory in a unit that LXD refuses": (
+        box(lxd_instances=changed(INSTANCES, "app1", memory="3G")),
+        {},
+        ["lxd_instances[app1].memory", "3G", "MiB or GiB"],
+    ),
+    "size with a fraction": (
+        box(encrypted_volume_size="1.5T"),
+        {},
+        ["encrypted_volume_size", "1.5T", "whole number"],
+    ),
+    "application's home beside its attachment": (
+        {"app": {"app_tomcat_home": "/var/lib/dhis2-home"}},
+        {},
+        ["app_tomcat_home", "/var/lib/dhis2-home", "in clear", "/var/lib/dhis2)"],
+    ),
+    "database's attachment at another place": (
+        box(lxd_storage_attachments=[{**ATTACHMENTS[0], "path": "/var/lib/postgres"}, ATTACHMENTS[1]]),
+        {},
+        ["lxd_storage_attachments", "db1", "in clear", "/var/lib/postgresql is not in"],
+    ),
+    "no attachment for the application": (
+        box(lxd_storage_attachments=ATTACHMENTS[:1]),
+        {},
+        ["app_tomcat_home", "in clear", "(none)"],
     ),
     "memory that is none": (
         box(lxd_instances=changed(INSTANCES, "app1", memory="much")),

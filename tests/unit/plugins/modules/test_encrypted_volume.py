@@ -111,6 +111,26 @@ def test_an_interrupted_initialisation_goes_on(host, interrupted):
     assert host.run("open")["volume"]["state"] == "mounted"
 
 
+def test_a_header_without_a_key_slot_is_made_anew(host, monkeypatch):
+    """cryptsetup writes the header first, and its key slot seconds later: a power failure may come between."""
+    format_whole = host.machine._cryptsetup_luksFormat
+
+    def format_half(argv, secret):
+        format_whole(argv, secret)
+        path = Path(argv[-1])
+        with path.open("r+b") as stream:
+            stream.write(header_bytes(host.machine._option(argv, "uuid"), INITIALISING, slots=0))
+        return Result(1, "", "killed")
+
+    monkeypatch.setattr(host.machine, "_cryptsetup_luksFormat", format_half)
+    with pytest.raises((VolumeError, Wrong)):
+        host.run("initialised")
+    monkeypatch.undo()
+
+    assert host.run("initialised")["volume"]["state"] in ("closed", "open")
+    assert host.run("open")["volume"]["state"] == "mounted"
+
+
 def test_an_unfinished_volume_is_not_opened(host):
     host.machine.fail["mkfs.ext4"] = Result(1, "", "killed")
     with pytest.raises(VolumeError):

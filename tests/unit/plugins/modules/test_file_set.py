@@ -131,6 +131,30 @@ def test_a_run_cut_off_before_the_confirmation_is_confirmed_by_the_next(machine)
     assert "rollback" in again
 
 
+def test_check_mode_confirms_nothing(machine):
+    machine.ensure(subject(), confirm=CONFIRM)
+
+    assert "rollback" not in machine.ensure(subject(), confirm=CONFIRM, check_mode=True)
+    assert "rollback" in machine.ensure(subject(), confirm=CONFIRM)
+
+
+def test_without_a_timer_no_copy_reaches_the_disk(machine):
+    """The old file may hold a secret, and its copy would lie beside the encrypted volume."""
+    machine.ensure(subject(content="secret one\n", mode="0600"))
+    copies = []
+
+    def look(command):
+        if command[0] == "check":
+            copies.extend(path for path in machine.root.rglob("*") if path.is_file() and "one" in path.read_text())
+        machine.run(command)
+
+    file_set.ensure({"subjects": [subject(content="secret two\n", mode="0600")], "confirm": None}, look, False,
+                    root=machine.root, owner=(os.getuid(), os.getgid()))
+
+    assert any(machine.root / "run" in path.parents for path in copies)
+    assert not [path for path in copies if machine.root / "var" in path.parents]
+
+
 def test_a_run_cut_off_half_way_begins_at_the_beginning(machine):
     """Files may be written and their daemons not restarted: the next run must not take that for done."""
     def killed(command):

@@ -151,6 +151,15 @@ def test_a_change_that_waits_says_how_to_confirm_it():
     assert result["rollback"] == {"confirm": ["confirm"], "restore": ["restore"]}
 
 
+def test_check_mode_confirms_nothing():
+    guard = FakeGuard()
+    guard.armed = guard.complete = True
+    confirm = {"name": "firewall", "seconds": 300}
+
+    assert "rollback" not in ensure(FakeUfw(), [], guard, check_mode=True, confirm=confirm)
+    assert "rollback" in ensure(FakeUfw(), [], guard, confirm=confirm)
+
+
 def test_an_unfinished_change_is_put_back_first():
     ufw, guard = FakeUfw(), FakeGuard()
     guard.armed = True
