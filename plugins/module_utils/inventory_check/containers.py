@@ -181,7 +181,9 @@ def limits(site: Site) -> t.Iterator[Problem]:
             continue
         if not _LXD_SIZE.fullmatch(str(item["memory"])):
             yield site.problem(
-                site.box, f"{where}.memory", "not as LXD wants it: a whole number with MiB or GiB, such as 512MiB",
+                site.box,
+                f"{where}.memory",
+                "not as LXD wants it: a whole number with MiB or GiB, such as 512MiB",
                 item["memory"],
             )
         total += memory
@@ -245,8 +247,11 @@ def data_is_attached(site: Site) -> t.Iterator[Problem]:
         for host in site.groups.get(group, []):
             name = str(site.get(host, "ansible_lxd_ssh_instance", host))
             data = posixpath.normpath(str(site.get(host, variable, default) if variable else default))
-            paths = [posixpath.normpath(str(item.get("path"))) for item in site.items("lxd_storage_attachments")
-                     if item.get("instance") == name]
+            paths = [
+                posixpath.normpath(str(item.get("path")))
+                for item in site.items("lxd_storage_attachments")
+                if item.get("instance") == name
+            ]
             if not any(data == path or data.startswith(path + "/") for path in paths):
                 yield site.problem(
                     host if variable else site.box,
