@@ -19,8 +19,11 @@ LAB := $(VENV)/bin/python molecule/resources/lab.py
 
 # What users install is what is tested. DEV=1 uses the work tree itself instead.
 DEV ?=
-# Those with a virtual machine last: what runs beside the first ones is over by then.
-SCENARIOS ?= $(notdir $(patsubst %/molecule.yml,%,$(shell grep -L "engine: vm" molecule/*/molecule.yml; grep -l "engine: vm" molecule/*/molecule.yml)))
+scenarios_where = $(notdir $(patsubst %/molecule.yml,%,$(shell grep $(1) "engine: vm" molecule/*/molecule.yml)))
+# An emulated machine needs the processors for itself; the others leave half of them idle.
+VM_SCENARIOS := $(call scenarios_where,-l)
+CONTAINER_SCENARIOS := $(call scenarios_where,-L)
+SCENARIOS ?= $(CONTAINER_SCENARIOS) $(VM_SCENARIOS)
 
 # The Debian release of machines whose platform names none.
 RELEASE ?= $(SECUREBOX_LAB_RELEASE)
@@ -84,14 +87,15 @@ sanity: setup ## ansible-test sanity with every ansible-core that runs here (SAN
 images: setup doctor ## The lab's images, cached by content.
 	@$(LAB) images --build
 
-scenario: install doctor ## One molecule scenario: make scenario NAME=lxd (RELEASE=trixie: on Debian 13).
+scenario: ## One molecule scenario: make scenario NAME=lxd (RELEASE=trixie: on Debian 13).
 	@test -f molecule/$(NAME)/molecule.yml || { echo "make scenario NAME=...: one of $(SCENARIOS)"; exit 1; }
-	@SECUREBOX_LAB_PROGRESS=/proc/$$$$/fd/2 $(STAGE) "scenario $(NAME)" molecule test --scenario-name $(NAME)
+	@$(MAKE) --no-print-directory scenario-$(NAME)
 
-scenarios: install doctor ## All molecule scenarios (SCENARIOS="a b": these).
-	@failed=""; for name in $(SCENARIOS); do \
-		SECUREBOX_LAB_PROGRESS=/proc/$$$$/fd/2 $(STAGE) "scenario $$name" molecule test --scenario-name $$name || failed="$$failed $$name"; done; \
-	test -z "$$failed" || { echo "failed scenarios:$$failed"; exit 1; }
+scenario-%: install doctor
+	@SECUREBOX_LAB_PROGRESS=/proc/$$$$/fd/2 $(STAGE) "scenario $*" molecule test --scenario-name $*
+
+scenarios: ## All molecule scenarios, one after the other (SCENARIOS="a b": these).
+	@$(MAKE) --no-print-directory --keep-going $(addprefix scenario-,$(SCENARIOS))
 
 demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in a virtual machine (FROM=unlock: go on there).
 	@$(VENV)/bin/python molecule/resources/demo.py $(if $(FROM),--from $(FROM))
@@ -100,16 +104,14 @@ demo-down: ## Remove the demo's machine.
 	@$(LAB) down --force --name demo
 
 test: install doctor ## Everything that .ci/run runs: lint, unit, contract, sanity, all scenarios, and the demo at the end.
-	@mkdir -p $(CACHE); log=$(CACHE)/static.log; failed=""; begin=$$SECONDS; \
-	echo "beside what follows: lint, unit, contract, sanity (shown when they are done; tail -f $$log)"; \
-	$(MAKE) --no-print-directory --keep-going lint unit contract sanity >$$log 2>&1 & static=$$!; \
-	trap 'kill $$static 2>/dev/null' INT TERM; \
-	$(MAKE) --no-print-directory images && $(MAKE) --no-print-directory scenarios || failed="$$failed scenarios"; \
-	wait $$static || failed="$$failed static"; cat $$log; \
-	$(MAKE) --no-print-directory demo || failed="$$failed demo"; \
+	@echo "Two at a time, each shown when it is done: images, lint, unit, contract, sanity, $(CONTAINER_SCENARIOS)"
+	@begin=$$SECONDS; failed=""; make="$(MAKE) --no-print-directory --keep-going"; \
+	$$make -j2 --output-sync=target images lint unit contract sanity $(addprefix scenario-,$(CONTAINER_SCENARIOS)) \
+		|| failed="$$failed the first part,"; \
+	$$make $(addprefix scenario-,$(VM_SCENARIOS)) || failed="$$failed scenarios with a virtual machine,"; \
+	$$make demo && $$make demo-down || failed="$$failed demo,"; \
 	echo "test took $$((SECONDS - begin)) s"; \
-	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }; \
-	$(MAKE) --no-print-directory demo-down
+	test -z "$$failed" || { echo "FAILED:$${failed%,}"; exit 1; }
 
 clean: ## Remove what was built here (images are kept: they are shared between checkouts).
 	@rm -rf $(CACHE) $(VENV) .ansible report
