@@ -92,7 +92,11 @@ def test_the_tiers_data_are_on_the_volume(site, said, unlocked, evidence):
     """Asked inside the containers: where the database and the application really write is on the encrypted device."""
     source = said(site.box, "mount").text.split()[0]
     # What was attached; PostgreSQL's directory; the application's home, and its two places for what is on its way.
-    expected = {**dict.fromkeys(site.groups.get("db", []), 2), **dict.fromkeys(site.groups.get("app", []), 4)}
+    expected = {
+        **dict.fromkeys(data_scripts(site), 1),
+        **dict.fromkeys(site.groups.get("db", []), 2),
+        **dict.fromkeys(site.groups.get("app", []), 4),
+    }
     assert expected, "no container has data on the volume"
     for host, places in expected.items():
         lines = said(host, "data").lines

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import posixpath
-import re
 import typing as t
 
+from ansible_collections.securebox.stack.plugins.module_utils import encrypted_volume
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import (
     Problem,
     Server,
@@ -65,7 +65,7 @@ def size_is_a_size(site: Site) -> t.Iterator[Problem]:
     size = parse_size(value)
     if size is None:
         yield site.problem(site.box, "encrypted_volume_size", "no size: a number with M, G or T, such as 60G")
-    elif size >= 64 * 1024**2 and not re.fullmatch(r"\d+\s*[MGT](i?B)?", str(value).strip()):
+    elif size >= 64 * 1024**2 and not _is_understood(value):
         yield site.problem(site.box, "encrypted_volume_size", "not a whole number with M, G or T, such as 60G")
     elif size < 64 * 1024**2:
         yield site.problem(
@@ -73,6 +73,15 @@ def size_is_a_size(site: Site) -> t.Iterator[Problem]:
             "encrypted_volume_size",
             "too small for a LUKS2 volume with a file system: is a unit missing? Such as 60G",
         )
+
+
+def _is_understood(value: t.Any) -> bool:
+    """By the module that will read it."""
+    try:
+        encrypted_volume.parse_size(value, "encrypted_volume_size")
+    except encrypted_volume.VolumeError:
+        return False
+    return True
 
 
 def uuids_agree(site: Site) -> t.Iterator[Problem]:

@@ -25,6 +25,7 @@ def machine(tmp_path):
 
     class Machine:
         clock = 1_700_000_000
+        main = staticmethod(explode.main)
 
         def deploy(self, name: str) -> None:
             war = tmp_path / "cache" / f"app_tomcat-{name}.war"
@@ -66,10 +67,7 @@ def test_a_damaged_archive_leaves_no_version(machine, tmp_path):
     machine.deploy("aaaa")
     broken = tmp_path / "cache" / "app_tomcat-bbbb.war"
     broken.write_bytes((tmp_path / "cache" / "app_tomcat-aaaa.war").read_bytes()[:-30])
-    spec = importlib.util.spec_from_file_location("explode", SOURCE)
-    explode = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(explode)
     with pytest.raises(zipfile.BadZipFile):
-        explode.main(broken, tmp_path / "opt" / "bbbb")
+        machine.main(broken, tmp_path / "opt" / "bbbb")
     assert not (tmp_path / "opt" / "bbbb").exists()
     assert (tmp_path / "opt" / "aaaa" / "WEB-INF" / "web.xml").read_text() == "aaaa"
