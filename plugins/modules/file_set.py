@@ -49,8 +49,42 @@ options:
           content:
             description: The whole content of the file.
             type: str
+          secret_content:
+            description: The same, but no log and no difference shows it, nor what was there before.
+            type: str
           link:
             description: Make it a symbolic link to this path instead.
+            type: path
+          lines:
+            description:
+              - Leave the file to its owner but for these lines. For files of the distribution that know no drop-in.
+                Mode and owner stay as they are. Without O(subjects[].files[].create), a missing file is not made.
+            type: list
+            elements: dict
+            suboptions:
+              match:
+                description: A Python regular expression. All lines in which it is found count as one setting.
+                type: str
+                required: true
+              line:
+                description:
+                  - What stands in the place of the first of them, or at the end of the file if there is none. The
+                    others are removed, and when this is empty, all of them.
+                type: str
+                default: ""
+              secret:
+                description: The rest of that line. No log and no difference shows it.
+                type: str
+              prefix:
+                description: A line that begins with the wanted one is as good; what follows is the daemon's own.
+                type: bool
+                default: false
+          create:
+            description: With O(subjects[].files[].lines), make the file if it is not there.
+            type: bool
+            default: false
+          original:
+            description: Where to keep, once, what somebody else had written there before.
             type: path
           mode:
             description: Its mode, in octal digits.
@@ -233,7 +267,7 @@ def main() -> None:
     )
 
     def run(command: list[str]) -> None:
-        rc, out, err = module.run_command(command)
+        rc, out, err = module.run_command(command, handle_exceptions=False)
         if rc != 0:
             raise RuntimeError(f"`{' '.join(command)}` failed: {(err or out).strip()}")
 
