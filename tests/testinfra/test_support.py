@@ -31,11 +31,9 @@ def told(said, host):
 
 @pytest.mark.control("UPD-2")
 def test_nothing_in_use_is_out_of_support(site, said, evidence):
-    """The release, database, Java, Tomcat and PHP in use get security updates today; an end that is near is said.
-
-    An end within the time of warning is no failure: updates still come, and the line says until when. What the dated
-    table does not know is one, since nobody would be warned of its end.
-    """
+    """The release, database, Java, Tomcat and PHP in use get security updates today; an end that is near is said."""
+    # An end within the time of warning is no failure: updates still come, and the line says until when. What the dated
+    # table does not know is one, since nobody would be warned of its end.
     lost = []
     for host in [site.box, *site.containers]:
         found = told(said, host)
@@ -50,11 +48,8 @@ def test_nothing_in_use_is_out_of_support(site, said, evidence):
 
 @pytest.mark.control("UPD-3")
 def test_no_update_waits_for_a_restart(site, said, evidence):
-    """Every machine runs what was installed last. One that needs a restart fails, and says what asked for it.
-
-    An update is in force only after the restart: until then the hole that it closes is open, so a report that passed
-    would prove what is not so. The way out is one restart at a time that suits.
-    """
+    """Every machine runs what was installed last: until the restart that an update needs, its hole stays open."""
+    # So a machine that needs a restart fails, and says what asked for it. To pass would be to prove what is not so.
     waiting = []
     for host in [site.box, *site.containers]:
         restart = told(said, host)["restart"]
@@ -67,10 +62,8 @@ def test_no_update_waits_for_a_restart(site, said, evidence):
 
 @pytest.mark.control("UPD-3")
 def test_the_last_boot_was_looked_at(site, said, evidence, not_applicable):
-    """After a kernel update the first boot is the test of it: it was noted, came to its end, and nothing stayed failed.
-
-    Units that failed in that boot and have been mended since are no failure.
-    """
+    """The first boot after a kernel update tests it: that boot was noted, came to its end, and left nothing failed."""
+    # Units that failed in that boot and have been mended since are no failure.
     found = told(said, site.box)
     if found["container"]:
         not_applicable("the box is itself a container here, without a kernel of its own")

@@ -258,8 +258,9 @@ def support_attention(entries: list[dict[str, t.Any]]) -> list[str]:
         along = [entry["label"] for entry in products if entry["of_release"] and entry["state"] == system["state"]]
         found.append(system["text"] + (f"; with it {', '.join(along)}" if along else ""))
     for entry in products:
-        told = entry["of_release"] and entry["state"] == system["state"]
-        if (entry["state"] != "ok" and not told) or (entry["upstream"] or {}).get("state") == "ends_soon":
+        told = entry["of_release"] and entry["state"] == system["state"] != "ok"
+        soon = (entry["upstream"] or {}).get("state") == "ends_soon"
+        if not told and (soon or entry["state"] != "ok"):
             found.append(entry["text"])
     return found
 
