@@ -1,4 +1,3 @@
-#!/usr/bin/python3 -I
 # Copyright (c) 2026 The securebox.stack maintainers
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Until when this machine gets security updates, and whether it has to be restarted for one it has already.
