@@ -68,6 +68,12 @@ problems:
   type: list
   elements: str
   sample: []
+attention:
+  description: What is not wrong yet, as support that ends and restarts that are due; each with the machine before it.
+  returned: when O(state) is V(status)
+  type: list
+  elements: str
+  sample: ["db1: needs restart: asked for by libc6"]
 steps:
   description: The steps that were done, in their order.
   returned: when O(state) is not V(status)

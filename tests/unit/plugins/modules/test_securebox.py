@@ -19,8 +19,8 @@ import securebox  # noqa: E402
 # On the box, the role puts these two files into the same directory.
 securebox.__path__.append(str(ROOT / "plugins/module_utils"))
 
+from securebox import attention, cli, dependents  # noqa: E402
 from securebox import box as order  # noqa: E402
-from securebox import cli, dependents  # noqa: E402
 from securebox.encrypted_volume_system import Mapping, Result, VolumeError  # noqa: E402
 
 UUID = "6e0a4b1c-3a52-4a6e-9f63-0c9f0a3f6d11"
@@ -288,6 +288,53 @@ def test_what_is_wrong_is_said(site, spoil, problem):
     assert problem in cli.words(status)
 
 
+# -- what is not wrong yet ---------------------------------------------------------------------------------------
+
+
+def says(*lines: str) -> Result:
+    return Result(1 if lines else 0, json.dumps({"support": [], "attention": list(lines)}), "")
+
+
+def attention_of(site) -> list[str]:
+    box = site.box()
+    return attention.look(site.machine, box.dependents, box.status()["dependents"])
+
+
+def test_what_needs_attention_is_said_with_its_machine(site):
+    site.unlock(SECRET)
+    site.machine.fail["hardening-support"] = says("Debian 12: supported until 2028-06-30, 9 days left (Debian LTS)")
+    site.machine.fail["lxc exec db1 --mode=non-interactive -- /usr/local/sbin/hardening-support"] = says("a", "b")
+    assert attention_of(site) == [
+        "host: Debian 12: supported until 2028-06-30, 9 days left (Debian LTS)",
+        *("db1: a", "db1: b"),
+    ]
+    site.machine.log.clear()
+    assert site.box().status()["state"] == "unlocked"
+    assert not site.machine.ran("hardening-support"), "unlocking waits for nothing that it does not need"
+
+
+def test_a_container_that_does_not_run_is_not_asked(site):
+    attention_of(site)
+    assert site.machine.ran("exec proxy1")
+    assert not site.machine.ran("exec db1")
+
+
+@pytest.mark.parametrize(("code", "out"), [(127, ""), (124, ""), (0, "[]"), (0, '{"attention": 1}'), (2, "broken")])
+def test_a_machine_that_cannot_tell_is_in_nobodys_way(site, code, out):
+    site.machine.fail["hardening-support"] = Result(code, out, "")
+    assert attention_of(site) == []
+
+
+def test_a_box_without_the_program_has_a_status(site, monkeypatch):
+    def gone(*_arguments, **_options):
+        raise VolumeError("hardening-support is not installed")
+
+    box = site.box()
+    found = box.status()["dependents"]
+    monkeypatch.setattr(site.machine, "run", gone)
+    assert attention.look(site.machine, box.dependents, found) == []
+
+
 # -- the command line --------------------------------------------------------------------------------------------
 
 
@@ -321,6 +368,14 @@ def test_exit_codes_and_words(command, typed):
     assert code == 0
     assert "running, ready" in out
     assert command("lock")[0] == 0
+
+
+def test_the_status_shows_what_needs_attention(command, site):
+    site.machine.fail["hardening-support"] = says("needs restart: kernel 6.1.0-39-amd64 runs, …")
+    code, out, _err = command("status")
+    assert code == 3
+    assert "\n  attention: host: needs restart: kernel 6.1.0-39-amd64 runs" in out
+    assert json.loads(command("status", "--json")[1])["attention"][0].startswith("host: needs restart")
 
 
 def test_one_newline_is_stripped_and_no_more(command):

@@ -17,6 +17,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from . import attention
 from .box import Box, StepFailed, load
 from .encrypted_volume import human
 from .encrypted_volume_system import VolumeError
@@ -131,6 +132,7 @@ def words(status: dict[str, t.Any]) -> str:
     lines += [f"  wrong: {problem}" for problem in status["problems"]]
     if volume.get("unencrypted_swap"):
         lines.append(f"  warning: swap in clear on {', '.join(volume['unencrypted_swap'])}")
+    lines += [f"  attention: {text}" for text in status.get("attention", [])]
     if status["state"] == "locked":
         lines.append("To unlock it: sudo securebox unlock")
     return "\n".join(lines)
@@ -184,6 +186,7 @@ def main(arguments: list[str]) -> int:
         if options.verb != "status":
             return run(box, options, progress)
         status = box.status()
+        status["attention"] = attention.look(box.volume.system, box.dependents, status["dependents"])
     except VolumeError as error:
         if options.json:
             emit({"changed": False, "failed_step": "begin", "message": str(error), "steps": []})
