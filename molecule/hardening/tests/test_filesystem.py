@@ -85,9 +85,9 @@ def test_a_shell_that_nobody_sits_at_is_logged_off(machine):
     """Seen with three seconds in the place of fifteen minutes; the shell that is busy stays."""
     assert "TMOUT=900" in machine.check_output("grep -o 'TMOUT=900' /etc/profile.d/hardening.sh | head -n 1")
     machine.check_output("sed 's/TMOUT=900/TMOUT=3/' /etc/profile.d/hardening.sh > /root/short.sh")
-    shell = "script --quiet --command \"bash --rcfile /root/short.sh -i\" /dev/null"
+    shell = "script --quiet --command 'bash --norc -i' /dev/null"
     try:
-        idle = machine.run(f"(sleep 20) | timeout 15 {shell}")
+        idle = machine.run(f"(echo . /root/short.sh; sleep 20) | timeout 15 {shell}")
         refused = machine.run("bash -lc 'TMOUT=0; echo stayed'")
     finally:
         machine.run("rm /root/short.sh")

@@ -24,8 +24,8 @@ def bob(machine):
 
 
 def sudo(machine, password: str, command: str = "/usr/bin/id -u"):
-    """What sudo answers bob, who is asked for his password each time."""
-    return machine.run(f"su -s /bin/sh bob -c 'echo {password} | sudo -S -k -p \"\" {command}'")
+    """What sudo answers bob, who is asked for his password each time. (su would forgive him his failures.)"""
+    return machine.run(f"runuser -u bob -- sh -c 'echo {password} | sudo -S -k -p \"\" {command}'")
 
 
 @pytest.mark.control("USR-3")
