@@ -53,7 +53,10 @@ class Reach:
 
 
 def reach(lab: Lab, machine: Machine) -> Reach:
-    """A container by LXD, whatever has become of its sshd; a virtual machine by ssh."""
+    """A container by LXD, whatever has become of its sshd; a virtual machine by ssh, with sudo.
+
+    Where hardening has moved port or account, set them on the machine and write the lab's ssh files again before.
+    """
     if machine.engine == "container":
         name = paths.instance(lab.name, machine.name)
         return Reach(

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 
 import benchmark
@@ -27,13 +29,14 @@ the end
 """
 
 
-def result(name, index=60, version=""):
-    """A row's result; only Lynis' index differs."""
+def result(name, index=60, version="", date="2026-01-02"):
+    """A row's result, with one index and otherwise the same."""
     scap = judges.Scap({"pass": 3, "fail": 1}, ["one"])
     runs = [benchmark.Run(138, 40, 2, 61.4, 30.2), benchmark.Run(130, 2, 2, 40.0, 20.0)] if version else []
     ssh = judges.SshAudit(["a"], ["a", "b"])
     lynis = judges.Lynis(index, [], [])
-    return benchmark.Result(benchmark.ROWS[name].title, version, lynis, scap, scap, ssh, runs, {"lynis": "3.1.7-1"})
+    judged = {"lynis": "3.1.7-1"}
+    return benchmark.Result(benchmark.ROWS[name].title, version, lynis, scap, scap, ssh, runs, judged, date)
 
 
 def rows(text):
@@ -70,8 +73,8 @@ def test_what_was_not_applied_has_no_times():
 
 def test_rows_stand_in_their_order_and_have_as_many_cells_as_the_head():
     first = {"devsec": result("devsec", version="10.6.0")}
-    text = benchmark.write(PAGE, first, "bookworm", "2026-01-02")
-    text = benchmark.write(text, {"nothing": result("nothing")}, "bookworm", "2026-01-03")
+    text = benchmark.write(PAGE, first, "bookworm")
+    text = benchmark.write(text, {"nothing": result("nothing")}, "bookworm")
     assert [row[0] for row in rows(text)] == [benchmark.ROWS["nothing"].title, f"{first['devsec'].title} 10.6.0"]
     tables = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.count("|") for line in tables} == {11}
@@ -80,32 +83,43 @@ def test_rows_stand_in_their_order_and_have_as_many_cells_as_the_head():
 
 
 def test_a_newer_version_takes_the_row_of_the_older_one():
-    text = benchmark.write(PAGE, {"devsec": result("devsec", 70, "1.0.0")}, "bookworm", "2026-01-02")
-    text = benchmark.write(text, {"devsec": result("devsec", 71, "2.0.0")}, "bookworm", "2026-01-03")
+    text = benchmark.write(PAGE, {"devsec": result("devsec", 70, "1.0.0")}, "bookworm")
+    text = benchmark.write(text, {"devsec": result("devsec", 71, "2.0.0")}, "bookworm")
     assert rows(text) == [(f"{benchmark.ROWS['devsec'].title} 2.0.0", "71")]
 
 
 def test_the_trend_is_of_ours_and_keeps_the_past():
-    text = benchmark.write(PAGE, {"ours": result("ours", 80, "a1")}, "bookworm", "2026-01-02")
-    text = benchmark.write(text, {"nothing": result("nothing")}, "bookworm", "2026-01-03")
-    text = benchmark.write(text, {"ours": result("ours", 85, "b2")}, "bookworm", "2026-01-04")
+    text = benchmark.write(PAGE, {"ours": result("ours", 80, "a1")}, "bookworm")
+    text = benchmark.write(text, {"nothing": result("nothing")}, "bookworm")
+    text = benchmark.write(text, {"ours": result("ours", 85, "b2", "2026-01-04")}, "bookworm")
     trend = re.findall(r"^\| (2026-\S+) \| bookworm \| (\S+) \| (\d+) \|", text, re.MULTILINE)
     assert trend == [("2026-01-02", "a1", "80"), ("2026-01-04", "b2", "85")]
 
 
 def test_a_page_without_the_marks_is_not_overwritten():
     with pytest.raises(LabError, match="no marks"):
-        benchmark.write("# Page\n", {"nothing": result("nothing")}, "bookworm", "2026-01-02")
+        benchmark.write("# Page\n", {"nothing": result("nothing")}, "bookworm")
 
 
 def test_the_page_of_this_checkout_has_all_marks():
     for release in benchmark.recipes.RELEASES:
-        benchmark.write(benchmark.PAGE.read_text(), {"ours": result("ours", version="a1")}, release, "2026-01-02")
+        benchmark.write(benchmark.PAGE.read_text(), {"ours": result("ours", version="a1")}, release)
 
 
 def test_no_title_begins_another():
     titles = [row.title for row in benchmark.ROWS.values()]
     assert not any(one != other and other.startswith(one) for one in titles for other in titles)
+
+
+def test_what_was_measured_can_be_written_later(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(benchmark, "WORK", tmp_path)
+    found = result("devsec", version="10.6.0")
+    (tmp_path / "devsec-bookworm.json").write_text(json.dumps(dataclasses.asdict(found)))
+    assert benchmark.Result.load("devsec", "bookworm") == found
+    assert benchmark.main(["--stored", "--rows", "devsec,lockdown"]) == 1
+    out = capsys.readouterr()
+    assert "10.6.0 | 60 |" in out.out
+    assert "lockdown: not measured here on bookworm" in out.err
 
 
 def test_an_unknown_row_is_named():

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from lab import images, judges
 from lab.run import LabError
+from lab.state import Lab
+from lab.state import Machine as SshMachine
 
 SAMPLES = Path(__file__).with_name("judges")
 
@@ -161,6 +163,20 @@ def test_the_mirror_is_this_machines(monkeypatch):
     lines = ["deb http://sec.test/ bookworm-security main", "deb http://near.test/ bookworm main"]
     monkeypatch.setattr(images, "mirrors", lambda _: lines)
     assert judges.mirror() == "http://near.test/"
+
+
+@pytest.mark.parametrize(("user", "become"), [("root", False), ("alice", True)])
+def test_a_virtual_machine_is_reached_by_ssh_and_sudo(monkeypatch, tmp_path, user, become):
+    calls = []
+    monkeypatch.setattr(judges, "run", lambda command, **options: calls.append((command, options)))
+    target = judges.reach(Lab("try"), SshMachine(name="server", engine="vm", user=user))
+    target.run("echo it's")
+    target.push(tmp_path / "a.deb", "/root/a.deb")
+    (run, _), (push, options) = calls
+    assert ("sudo" in run) == ("sudo" in push) == become
+    assert run[-2:] == ["-c", """'echo it'"'"'s'"""]
+    assert push[-1] == "'cat > /root/a.deb'"
+    assert options["stdin"] == tmp_path / "a.deb"
 
 
 def packages(directory):
