@@ -34,7 +34,7 @@ export ANSIBLE_HOME := $(CACHE)/ansible
 export PY_COLORS ?= 0
 export ANSIBLE_FORCE_COLOR ?= 0
 
-.PHONY: help setup doctor build install link lint unit contract sanity images scenario scenarios demo demo-down test clean
+.PHONY: help setup doctor build install link lint unit contract sanity images scenario scenarios benchmark demo demo-down test clean
 
 help: ## This list.
 	@echo "make TARGET:"; echo
@@ -96,6 +96,10 @@ scenario-%: install doctor
 
 scenarios: ## All molecule scenarios, one after the other (SCENARIOS="a b": these).
 	@$(MAKE) --no-print-directory --keep-going $(addprefix scenario-,$(SCENARIOS))
+
+benchmark: install doctor ## How hardened a server is afterwards, ours and our peers' roles (ROWS=nothing,ours PEERS=DIRECTORY WRITE=1).
+	@$(VENV)/bin/python molecule/resources/benchmark.py $(if $(ROWS),--rows $(ROWS)) $(if $(PEERS),--peers $(PEERS)) \
+		$(if $(WRITE),--write)
 
 demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in a virtual machine (FROM=unlock: go on there).
 	@$(VENV)/bin/python molecule/resources/demo.py $(if $(FROM),--from $(FROM))
