@@ -12,7 +12,7 @@ BASE = """
     systemd systemd-sysv systemd-resolved libnss-resolve dbus udev kmod iproute2 iputils-ping netbase procps
     ca-certificates python3 python3-apt python3-cryptography sudo curl openssl ssl-cert acl unattended-upgrades
     apt-utils less tzdata
-    libpam-pwquality cracklib-runtime libpam-tmpdir needrestart debsums apt-listchanges apt-show-versions lynis debsecan
+    libpam-pwquality cracklib-runtime libpam-tmpdir aide needrestart debsums apt-listchanges apt-show-versions lynis debsecan
 """
 
 # The bare server: what the site needs on the host is preloaded, because installing under emulation takes minutes.
@@ -20,7 +20,7 @@ SERVER = """
     openssh-server openssh-client lxd lxd-client dnsmasq-base ufw nftables iptables cryptsetup cryptsetup-bin e2fsprogs
     attr python3-yaml python3-debian apparmor jq rsync xz-utils squashfs-tools zstd systemd-timesyncd
     netcat-openbsd age
-    acct aide apparmor-utils auditd audispd-plugins cron logrotate rsyslog rsyslog-openssl openscap-scanner libpam-oath
+    acct apparmor-utils auditd audispd-plugins cron logrotate rsyslog rsyslog-openssl openscap-scanner libpam-oath
 """
 
 KERNEL = " linux-image-cloud-amd64 initramfs-tools lz4"
