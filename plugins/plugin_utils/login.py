@@ -165,7 +165,8 @@ class ConfirmedAction(ActionBase):
         journal, _, rest = done["stdout"].rpartition(END_OF_JOURNAL)
         if done["rc"] == 0 and DONE in rest:
             return None, journal
-        return heard(rest, done["stderr"]).rstrip(".") or f"it ended with exit code {done['rc']} and said nothing", journal
+        said = heard(rest, done["stderr"]).rstrip(".")
+        return said or f"it ended with exit code {done['rc']} and said nothing", journal
 
     def _run_in_new_login(
         self, command: list[str], port: int | None, user: str | None, seconds: int, task_vars: dict
