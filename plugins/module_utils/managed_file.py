@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import stat
 import tempfile
 import typing as t
@@ -21,6 +22,7 @@ ARGUMENTS = {
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "unless": {"type": "str"},
 }
 
 
@@ -63,8 +65,11 @@ class ManagedFile:
             account(params.get("owner"), owner[0], lambda name: pwd.getpwnam(name).pw_uid, self.path),
             account(params.get("group"), owner[1], lambda name: grp.getgrnam(name).gr_gid, self.path),
         )
-        self.after = self._wanted(params)
         self.before = self._observe()
+        self.after = self._wanted(params)
+        unless = params.get("unless")
+        if unless and re.search(unless, (self.before.content or b"").decode("utf-8", "replace")):
+            self.after = self.before
 
     def _wanted(self, params: t.Mapping[str, t.Any]) -> FileState:
         if params.get("state") == "absent":
@@ -103,7 +108,7 @@ class ManagedFile:
         if self.after.content is None and self.after.link is None:
             self._real.unlink()
             return
-        self._real.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(self._real.parent)
         handle, name = tempfile.mkstemp(dir=self._real.parent, prefix=f".{self._real.name}.")
         temporary = Path(name)
         try:
@@ -119,3 +124,11 @@ class ManagedFile:
             temporary.replace(self._real)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def make_directories(path: Path) -> None:
+    """Those that are missing, for everybody to read: daemons are not root, and our umask may be private."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o755)

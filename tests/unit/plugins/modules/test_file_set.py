@@ -189,3 +189,29 @@ def test_an_unknown_owner_is_named_before_anything_is_written(machine):
     with pytest.raises(ValueError, match="/etc/one: this machine has no user or group nobody-of-that-name"):
         machine.ensure(subject("zero"), subject(owner="nobody-of-that-name"))
     assert not (machine.root / "etc/zero").exists()
+
+
+def test_a_file_that_is_fine_stays_as_it_is(machine):
+    """What somebody else owns is written only when it lacks what it must have."""
+    wanted = subject(content="include ours\n", unless=r"(?m)\Ainclude ")
+    (machine.root / "etc/one").write_text("include all\nmore\n")
+
+    assert not machine.ensure(wanted)["changed"]
+    assert (machine.root / "etc/one").read_text() == "include all\nmore\n"
+
+    (machine.root / "etc/one").write_text("more\ninclude all\n")
+    assert machine.ensure(wanted)["changed"]
+    assert (machine.root / "etc/one").read_text() == "include ours\n"
+    assert not machine.ensure(wanted)["changed"]
+
+
+def test_a_private_umask_hides_no_directory(machine):
+    """sshd reads keys as their owner, and other daemons are not root either."""
+    before = os.umask(0o077)
+    try:
+        machine.ensure({"name": "deep", "files": [{"path": "/etc/a/b/c", "content": "x"}], "check": [], "apply": []})
+    finally:
+        os.umask(before)
+
+    assert [(machine.root / path).stat().st_mode & 0o777 for path in ("etc/a", "etc/a/b", "etc/a/b/c")] == [
+        0o755, 0o755, 0o644]
