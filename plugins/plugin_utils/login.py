@@ -11,7 +11,7 @@ import time
 import typing as t
 
 from ansible import constants as C
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import become_loader, connection_loader
 from ansible_collections.securebox.stack.plugins.module_utils.guard import CONFIRMED
@@ -113,7 +113,14 @@ class ConfirmedAction(ActionBase):
             confirm = {**confirm, "user": confirm.get("user") or self._connection.get_option("remote_user") or "root"}
             arguments["confirm"] = confirm
         began = time.monotonic()
-        result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        try:
+            result.update(self._execute_module(module_args=arguments, task_vars=task_vars))
+        except AnsibleConnectionFailure as failure:
+            if "confirm" not in arguments:
+                raise
+            raise AnsibleConnectionFailure(
+                f"{brief(failure)}. If the change had begun, the host itself puts the old settings back within "
+                f"{confirm.get('seconds') or 300} seconds; run again after that.") from failure
         rollback = result.pop("rollback", None)
         if "confirm" in arguments and result.get("failed") and not result.get("unreachable"):
             # systemd says of a daemon that did not start no more than that.
