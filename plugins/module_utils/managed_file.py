@@ -160,7 +160,7 @@ class ManagedFile:
         if self.after.content is None and self.after.link is None:
             self._real.unlink()
             return
-        self._real.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(self._real.parent)
         if self._original and self.before.content is not None and not self._original.exists():
             shutil.copy2(self._real, self._original)
         handle, name = tempfile.mkstemp(dir=self._real.parent, prefix=f".{self._real.name}.")
@@ -178,3 +178,11 @@ class ManagedFile:
             temporary.replace(self._real)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def make_directories(path: Path) -> None:
+    """Those that are missing, for everybody to read: daemons are not root, and our umask may be private."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o755)

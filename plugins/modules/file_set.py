@@ -168,8 +168,9 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard
+from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard, NotRestored
 from ansible_collections.securebox.stack.plugins.module_utils.managed_file import ARGUMENTS, ManagedFile
+from ansible_collections.securebox.stack.plugins.module_utils.sshd_admission import require_admission
 
 
 class Subject:
@@ -184,7 +185,7 @@ class Subject:
 
 def ensure(
     params: t.Mapping[str, t.Any],
-    run: t.Callable[[list[str]], None],
+    run: t.Callable[[list[str]], t.Any],
     check_mode: bool,
     **place: t.Any,
 ) -> dict[str, t.Any]:
@@ -197,7 +198,7 @@ def ensure(
         guard.restore()
         subjects = differing(params["subjects"], place)
     if subjects and not check_mode:
-        change(subjects, guard, run, confirm["seconds"] if confirm else None)
+        change(subjects, guard, run, confirm)
 
     result = {
         "changed": bool(subjects),
@@ -215,28 +216,33 @@ def differing(wanted: t.Sequence[t.Mapping[str, t.Any]], place: t.Mapping[str, t
 
 
 def change(
-    subjects: t.Sequence[Subject], guard: Guard, run: t.Callable[[list[str]], None], seconds: int | None
+    subjects: t.Sequence[Subject],
+    guard: Guard,
+    run: t.Callable[[list[str]], t.Any],
+    confirm: t.Mapping[str, t.Any] | None,
 ) -> None:
     """Save, write, check, apply. Without a confirmation, the saved state serves only until all of it has worked."""
     files = [file for subject in subjects for file in subject.changes]
     checks = [command for subject in subjects for command in subject.check]
     applying = [command for subject in subjects for command in subject.apply]
     guard.save([file.path for file in files], applying, checks)
-    if seconds is not None:
-        guard.arm(seconds)
+    if confirm:
+        guard.arm(confirm["seconds"])
     try:
         for file in files:
             file.write()
         for command in checks:
             run(command)
+        if confirm and confirm.get("user"):
+            require_admission(confirm["user"], run)
         guard.declare_applying()
         for command in applying:
             run(command)
+        guard.declare_complete()
     except Exception:
         guard.restore()
         raise
-    guard.declare_complete()
-    if seconds is None:
+    if not confirm:
         guard.discard()
 
 
@@ -266,13 +272,16 @@ def main() -> None:
         supports_check_mode=True,
     )
 
-    def run(command: list[str]) -> None:
+    def run(command: list[str]) -> str:
         rc, out, err = module.run_command(command, handle_exceptions=False)
         if rc != 0:
             raise RuntimeError(f"`{' '.join(command)}` failed: {(err or out).strip()}")
+        return out
 
     try:
         result = ensure(module.params, run, module.check_mode)
+    except NotRestored as error:
+        module.fail_json(msg=f"{error.reason}. {error}.")
     except (OSError, RuntimeError, ValueError) as error:
         module.fail_json(msg=f"{error}. Nothing was kept: the files are as they were.")
     module.exit_json(**result)

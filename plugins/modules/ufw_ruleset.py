@@ -136,12 +136,12 @@ import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard
+from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard, NotRestored
 from ansible_collections.securebox.stack.plugins.module_utils.managed_file import ARGUMENTS, ManagedFile
 from ansible_collections.securebox.stack.plugins.module_utils.ufw import State, Ufw, UfwError, UfwMissing
 
 # ufw reads only what belongs to root.
-HOOK = {name: option for name, option in ARGUMENTS.items() if name not in ("owner", "group")}
+HOOK = {name: ARGUMENTS[name] for name in ("path", "content", "link", "mode", "state")}
 
 
 class Change:
@@ -211,10 +211,10 @@ def apply(change: Change, ufw: t.Any, guard: Guard, seconds: int | None) -> None
             hook.write()
         guard.declare_applying()
         ufw.write(change.before, change.after, change.wanted, restart=bool(change.hooks or change.lost))
+        guard.declare_complete()
     except Exception:
         guard.restore()
         raise
-    guard.declare_complete()
     if seconds is None:
         guard.discard()
 
@@ -261,6 +261,8 @@ def main() -> None:
         # A rehearsal on a bare machine: the package would have been installed by now, and all of this would be new.
         after = "".join(f"ufw {rule}\n" for rule in module.params["rules"])
         module.exit_json(changed=True, rules=[], rules6=[], diff=[{"before": "", "after": after}])
+    except NotRestored as error:
+        module.fail_json(msg=f"{error.reason}. {error}.")
     except (OSError, UfwError, ValueError) as error:
         module.fail_json(msg=f"{error}. Nothing was kept: the firewall is as it was.")
     module.exit_json(**result)

@@ -1,60 +1,12 @@
 # Copyright (c) 2026 The securebox.stack maintainers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A hardened server lets its administrators in, and nobody else; and no change takes that away."""
+"""A hardened server lets its administrators in, and nobody else."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import time
-from pathlib import Path
-
 import pytest
-import testinfra
-from lab import paths
 
-SCENARIO = Path(__file__).parents[1]
 ADMIN, PORT = "alice", 822
-
-
-@pytest.fixture(scope="module")
-def inside(lab):
-    """The machines from inside, whatever became of their sshd."""
-    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
-
-
-@pytest.fixture(scope="module")
-def server(inside):
-    return inside["shell"]
-
-
-@pytest.fixture
-def login(lab):
-    """Try to log in to the server, never over a connection that is there already."""
-
-    def attempt(command: str, user: str = ADMIN, port: int = PORT, *options: str) -> subprocess.CompletedProcess:
-        address = lab.machines["shell"].address
-        given = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-                 "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", "ControlPath=none", "-i", str(lab.key)]
-        return subprocess.run(["ssh", *options, *given, "-p", str(port), f"{user}@{address}", command],
-                              capture_output=True, text=True, timeout=30, check=False)
-
-    return attempt
-
-
-@pytest.fixture
-def converge(lab):
-    """Run the scenario's play on the server with other variables."""
-
-    def run(**variables) -> subprocess.CompletedProcess:
-        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--limit", "servers",
-                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
-        plain = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-                              check=False, env={**os.environ, **plain})
-
-    return run
 
 
 @pytest.mark.control("SSH-1", "USR-1")
@@ -76,7 +28,7 @@ def test_root_is_refused(login):
 @pytest.mark.control("SSH-1")
 def test_passwords_are_not_even_asked_for(login, server):
     """A password that can be guessed will be. Alice has one here, and still it opens nothing."""
-    server.check_output("echo alice:alice | chpasswd")
+    server.check_output("echo alice:Drei-Gnus_wandern5 | chpasswd")
     try:
         refused = login("true", ADMIN, PORT, "-o", "PubkeyAuthentication=no", "-o", "PreferredAuthentications=password")
     finally:
@@ -172,64 +124,5 @@ def test_a_container_knows_its_neighbours(inside):
 
 
 def test_a_container_gets_no_settings_of_a_host(inside):
-    assert not inside["worker"].file("/etc/sysctl.d/99-hardening.conf").exists
-    assert not inside["worker"].file("/etc/ssh/sshd_config.d/00-hardening.conf").exists
-
-
-@pytest.mark.control("REL-1")
-@pytest.mark.parametrize(("variables", "why"), [
-    ({"hardening_ssh_allow_users": ["nobody"]}, "Permission denied"),
-    ({"hardening_ssh_port": 8222}, "Connection refused"),
-    ({"hardening_ssh_max_auth_tries": "many"}, "hardening_ssh_max_auth_tries"),
-], ids=["allow-list without the administrator", "a port nobody connects to", "not a number"])
-def test_a_change_that_locks_out_is_undone(converge, login, server, variables, why):
-    """The run fails and says why; the administrator logs in as before, and nothing waits to change it again."""
-    before = server.check_output("cat /etc/ssh/sshd_config.d/*")
-
-    failed = converge(**variables)
-
-    assert failed.returncode != 0
-    assert why in failed.stdout
-    assert login("sudo -n id -u").stdout.strip() == "0"
-    assert server.check_output("cat /etc/ssh/sshd_config.d/*") == before
-    assert "securebox-rollback" not in server.check_output("systemctl list-timers")
-
-
-@pytest.mark.control("REL-1")
-def test_a_broken_file_of_somebody_else_changes_nothing(converge, login, server):
-    """sshd -t judges everything together before sshd is touched."""
-    server.check_output("echo Nonsense yes > /etc/ssh/sshd_config.d/zz-other.conf")
-    try:
-        failed = converge(hardening_ssh_max_sessions=9)
-    finally:
-        server.check_output("rm /etc/ssh/sshd_config.d/zz-other.conf")
-
-    assert "Bad configuration option: Nonsense" in failed.stdout
-    assert "MaxSessions 10" in server.check_output("cat /etc/ssh/sshd_config.d/00-hardening.conf")
-    assert login("true").returncode == 0
-
-
-@pytest.mark.control("REL-1")
-def test_the_host_helps_itself_when_ansible_is_gone(server, login, lab):
-    """The change also cuts the session it came by: nobody is left to put anything back but the timer on the host."""
-    module = {
-        "subjects": [{"name": "ssh", "files": [{"path": "/etc/ssh/sshd_config.d/00-hardening.conf",
-                                                "content": "Port 9\n", "mode": "0600"}],
-                      "apply": [["systemctl", "restart", "ssh.service"], ["pkill", "-f", f"sshd: {ADMIN}"]]}],
-        "confirm": {"name": "cut-off", "seconds": 10},
-    }
-    sent = subprocess.run(
-        ["ansible", "shell", "--inventory", str(lab.directory / "inventory.yml"), "--become",
-         "-m", "securebox.stack.file_set", "-a", json.dumps(module), "-e", f"ansible_port={PORT} ansible_user={ADMIN}"],
-        capture_output=True, text=True, timeout=120, check=False)
-    assert sent.returncode != 0
-    assert login("true").returncode != 0, "the change was not harmful: this test proves nothing"
-
-    deadline = time.monotonic() + 40
-    while login("true").returncode != 0 and time.monotonic() < deadline:
-        time.sleep(1)
-
-    assert login("sudo -n id -u").stdout.strip() == "0"
-    assert server.file("/").mode == 0o755
-    journal = server.check_output("journalctl --unit securebox-rollback-cut-off.service")
-    assert "putting the old settings back" in journal
+    assert not inside["worker"].file("/etc/modprobe.d/hardening.conf").exists
+    assert not inside["worker"].file("/etc/ssh/sshd_config.before-hardening").exists

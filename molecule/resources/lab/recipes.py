@@ -12,7 +12,8 @@ BASE = """
     systemd systemd-sysv systemd-resolved libnss-resolve dbus udev kmod iproute2 iputils-ping netbase procps
     ca-certificates python3 python3-apt python3-cryptography sudo curl openssl ssl-cert acl unattended-upgrades
     apt-utils less tzdata
-    libpam-pwquality cracklib-runtime libpam-tmpdir aide needrestart debsums apt-listchanges apt-show-versions lynis debsecan
+    libpam-pwquality cracklib-runtime libpam-tmpdir aide needrestart debsums apt-listchanges apt-show-versions lynis
+    debsecan
 """
 
 # The bare server: what the site needs on the host is preloaded, because installing under emulation takes minutes.

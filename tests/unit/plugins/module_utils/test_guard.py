@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
-from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard
+from ansible_collections.securebox.stack.plugins.module_utils import guard as guard_module
+from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard, NotRestored
 
 
 class Machine:
@@ -69,14 +71,91 @@ def test_a_daemon_that_never_saw_the_change_is_not_restarted(machine, guard):
 
 
 def test_no_daemon_is_restarted_into_settings_that_somebody_else_broke(machine, guard):
-    """It would stop and not start again: the running one is the last way in."""
+    """It would stop and not start again: the running one is the last way in. It gets the old ones as soon as it can."""
     guard.declare_applying()
+    break_it(machine)
     (machine.root / "broken-by-somebody-else").touch()
+
+    with pytest.raises(NotRestored, match="not all back in force yet"):
+        guard.restore()
+
+    assert (machine.root / "etc/old").read_text() == "old\n"
+    assert not (machine.root / "restarted").exists()
+
+    (machine.root / "broken-by-somebody-else").unlink()
+    guard.restore()
+    assert (machine.root / "restarted").exists()
+    assert not guard.armed
+
+
+def test_after_a_restart_of_the_machine_every_daemon_has_seen_the_change(machine, guard):
+    """Reset between writing and applying: nothing was applied, but all started with what was on the disk."""
+    break_it(machine)
+    shutil.rmtree(machine.root / "run")
 
     guard.restore()
 
     assert (machine.root / "etc/old").read_text() == "old\n"
-    assert not (machine.root / "restarted").exists()
+    assert (machine.root / "restarted").exists()
+
+
+def test_putting_back_that_was_cut_off_goes_on(machine, guard):
+    """The power failed when the first of the files was back."""
+    break_it(machine)
+    state = machine.root / "var/lib/securebox/rollback/ssh"
+    (state / "armed").rename(state / "restoring")
+    (state / "restoring/0").rename(machine.root / "etc/old")
+    assert guard.armed
+    assert not guard.complete
+
+    guard.restore()
+
+    assert (machine.root / "etc/old").read_text() == "old\n"
+    assert not (machine.root / "etc/new").exists()
+    assert not guard.armed
+
+
+def test_putting_back_needs_no_room(machine, guard, monkeypatch):
+    """A full disk must not keep the old settings away: copies are renamed into place."""
+    monkeypatch.setenv("PATH", f"{machine.root / 'full'}:/usr/bin:/bin")
+    (machine.root / "full").mkdir()
+    (machine.root / "full/cp").write_text("#!/bin/sh\necho No space left on device >&2; exit 1\n")
+    (machine.root / "full/cp").chmod(0o755)
+    break_it(machine)
+
+    guard.restore()
+
+    assert (machine.root / "etc/old").read_text() == "old\n"
+
+
+def test_a_copy_lies_on_the_file_system_of_its_file(machine, guard, monkeypatch):
+    """Only there it can be renamed. Nothing of it stays when it is not needed any more."""
+    monkeypatch.setattr(guard_module, "same_file_system", lambda one, other: False)
+    for end in (lambda: guard.restore(), lambda: subprocess.run(guard.confirm_command(), check=True)):
+        (machine.root / "etc/old").write_text("old\n")
+        guard.save(["/etc/old"], [])
+        beside = machine.root / "etc/.old.securebox-rollback-ssh"
+        assert beside.read_text() == "old\n"
+        end()
+        assert not beside.exists()
+
+
+@pytest.mark.parametrize("failing", ["cp", "systemctl"])
+def test_what_cannot_be_saved_leaves_nothing_behind(machine, failing):
+    """No copies, no timer: nothing was changed, and nothing may come back later."""
+    def run(command):
+        if command[0] == failing:
+            raise RuntimeError("No space left on device")
+        machine.run(command)
+
+    guard = Guard("ssh", run, machine.root)
+    with pytest.raises(RuntimeError, match="No space left"):
+        guard.save(["/etc/old"], [])
+        guard.arm(30)
+
+    assert not guard.armed
+    assert not list(machine.root.rglob("*securebox-rollback*"))
+    assert not (machine.root / "var/lib/securebox/rollback/ssh").exists()
 
 
 def test_restoring_never_touches_the_directories_above(machine, guard):
@@ -112,9 +191,10 @@ def test_a_confirmation_after_the_timer_fails(machine, guard):
     break_it(machine)
     subprocess.run(["/bin/sh", machine.root / "var/lib/securebox/rollback/ssh/restore"], check=True)
 
-    late = subprocess.run(guard.confirm_command(), check=False, capture_output=True)
+    late = subprocess.run(guard.confirm_command(), check=False, capture_output=True, text=True)
 
     assert late.returncode != 0
+    assert "too late" in late.stderr
     assert (machine.root / "etc/old").read_text() == "old\n"
 
 

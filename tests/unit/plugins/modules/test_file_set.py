@@ -189,3 +189,87 @@ def test_an_unknown_owner_is_named_before_anything_is_written(machine):
     with pytest.raises(ValueError, match="/etc/one: this machine has no user or group nobody-of-that-name"):
         machine.ensure(subject("zero"), subject(owner="nobody-of-that-name"))
     assert not (machine.root / "etc/zero").exists()
+
+
+def lines(*edits, path="/etc/one", **more):
+    return {"name": "one", "files": [{"path": path, "lines": list(edits), **more}], "check": [], "apply": []}
+
+
+@pytest.mark.parametrize(("edit", "after"), [
+    ({"match": "^b=", "line": "b=2"}, "a=1\nb=2\nc=3\n"),
+    ({"match": "^d=", "line": "d=4"}, "a=1\nb=1\nb=9\nc=3\nd=4\n"),
+    ({"match": "^b="}, "a=1\nc=3\n"),
+    ({"match": "^d="}, "a=1\nb=1\nb=9\nc=3\n"),
+    ({"match": "^b=", "line": "b=1", "prefix": True}, "a=1\nb=1\nc=3\n"),
+    ({"match": "^c=", "line": "c=", "prefix": True}, "a=1\nb=1\nb=9\nc=3\n"),
+    ({"match": "^c=", "line": "c=", "secret": "7"}, "a=1\nb=1\nb=9\nc=7\n"),
+], ids=["replaced", "added", "removed", "nothing to remove", "kept", "kept longer", "with a secret"])
+def test_single_lines_of_somebody_elses_file(machine, edit, after):
+    """All lines that match are one setting; mode, owner and all other lines stay; the second time nothing changes."""
+    path = machine.root / "etc/one"
+    path.write_text("a=1\nb=1\nb=9\nc=3\n")
+    path.chmod(0o640)
+
+    machine.ensure(lines(edit))
+
+    assert path.read_text() == after
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert not machine.ensure(lines(edit))["changed"]
+
+
+def test_lines_of_a_missing_file_are_not_missed_unless_it_is_to_be_made(machine):
+    assert not machine.ensure(lines({"match": "^a", "line": "a"}, path="/etc/none"))["changed"]
+    assert not (machine.root / "etc/none").exists()
+
+    machine.ensure(lines({"match": "^a", "line": "a"}, path="/etc/none", create=True, mode="0600"))
+    assert (machine.root / "etc/none").read_text() == "a\n"
+    assert (machine.root / "etc/none").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_bad_pattern_is_named_before_anything_is_written(machine):
+    (machine.root / "etc/one").write_text("x\n")
+    with pytest.raises(ValueError, match=r"'\(' is no regular expression"):
+        machine.ensure(subject("zero"), lines({"match": "(", "line": "x"}))
+    assert not (machine.root / "etc/zero").exists()
+
+
+def test_secrets_are_in_no_difference(machine):
+    """Neither the new one nor the one that was there before."""
+    secret = {"name": "one", "files": [{"path": "/etc/one", "secret_content": "new-secret"}], "check": [], "apply": []}
+    (machine.root / "etc/one").write_text("old-secret\n")
+
+    result = machine.ensure(secret)
+    line = machine.ensure(lines({"match": "^k", "line": "k ", "secret": "line-secret"}, path="/etc/two", create=True))
+
+    assert (machine.root / "etc/one").read_text() == "new-secret"
+    assert (machine.root / "etc/two").read_text() == "k line-secret\n"
+    assert result["diff"]
+    assert line["diff"]
+    assert "secret" not in str(result["diff"]).replace("other secret content", "").replace("secret content", "")
+    assert "line-secret" not in str(line["diff"])
+
+
+def test_what_somebody_else_wrote_is_kept_once(machine):
+    """The first state is the one that somebody may want back; our own earlier one is not."""
+    def wanted(content):
+        file = {"path": "/etc/one", "content": content, "original": "/etc/one.before"}
+        return {"name": "one", "files": [file], "check": [], "apply": []}
+
+    (machine.root / "etc/one").write_text("theirs\n")
+    machine.ensure(wanted("first\n"))
+    machine.ensure(wanted("second\n"))
+
+    assert (machine.root / "etc/one").read_text() == "second\n"
+    assert (machine.root / "etc/one.before").read_text() == "theirs\n"
+
+
+def test_a_private_umask_hides_no_directory(machine):
+    """sshd reads keys as their owner, and other daemons are not root either."""
+    before = os.umask(0o077)
+    try:
+        machine.ensure({"name": "deep", "files": [{"path": "/etc/a/b/c", "content": "x"}], "check": [], "apply": []})
+    finally:
+        os.umask(before)
+
+    assert [(machine.root / path).stat().st_mode & 0o777 for path in ("etc/a", "etc/a/b", "etc/a/b/c")] == [
+        0o755, 0o755, 0o644]

@@ -1,0 +1,1 @@
+ulimit -S -c 0 > /dev/null 2>&1
