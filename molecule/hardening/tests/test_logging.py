@@ -86,7 +86,7 @@ def test_messages_go_to_the_log_server_over_tls(receiver, server, converge, lab)
 @pytest.mark.parametrize("name", ["shell", "next", "worker"])
 def test_the_journal_survives_and_has_a_limit(inside, name):
     """By what the daemon itself says of it."""
-    said = inside[name].check_output("journalctl --unit systemd-journald --output cat | grep 'System Journal' | tail -1")
+    said = inside[name].check_output("journalctl -u systemd-journald -o cat | grep 'System Journal' | tail -1")
 
     assert "/var/log/journal" in said
     assert "max 1" in said or "max 1.0G" in said

@@ -13,7 +13,7 @@ BASE = """
     ca-certificates python3 python3-apt python3-cryptography sudo curl openssl ssl-cert acl unattended-upgrades
     apt-utils less tzdata
     libpam-pwquality cracklib-runtime libpam-tmpdir aide needrestart debsums apt-listchanges apt-show-versions lynis
-    debsecan
+    debsecan chkrootkit
 """
 
 # The bare server: what the site needs on the host is preloaded, because installing under emulation takes minutes.
@@ -21,7 +21,8 @@ SERVER = """
     openssh-server openssh-client lxd lxd-client dnsmasq-base ufw nftables iptables cryptsetup cryptsetup-bin e2fsprogs
     attr python3-yaml python3-debian apparmor jq rsync xz-utils squashfs-tools zstd systemd-timesyncd
     netcat-openbsd age
-    acct apparmor-utils auditd audispd-plugins cron logrotate rsyslog rsyslog-openssl openscap-scanner libpam-oath
+    acct apparmor-utils fail2ban python3-systemd sysstat auditd audispd-plugins cron logrotate rsyslog rsyslog-openssl
+    openscap-scanner libpam-oath
 """
 
 KERNEL = " linux-image-cloud-amd64 initramfs-tools lz4"
