@@ -31,7 +31,7 @@ the end
 
 def result(name, index=60, version="", date="2026-01-02"):
     """A row's result, with one index and otherwise the same."""
-    scap = judges.Scap({"pass": 3, "fail": 1}, ["one"])
+    scap = judges.Scap({"a": "pass", "b": "pass", "c": "pass", "one": "fail"})
     runs = [benchmark.Run(138, 40, 2, 61.4, 30.2), benchmark.Run(130, 2, 2, 40.0, 20.0)] if version else []
     ssh = judges.SshAudit(["a"], ["a", "b"])
     lynis = judges.Lynis(index, [], [])
