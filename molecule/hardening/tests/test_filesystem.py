@@ -94,3 +94,18 @@ def test_a_shell_that_nobody_sits_at_is_logged_off(machine):
 
     assert "timed out waiting for input: auto-logout" in idle.stdout
     assert "readonly" in refused.stderr
+
+
+@pytest.mark.control("SYS-3")
+def test_what_somebody_keeps_in_tmp_is_not_lost(inside, converge):
+    """Where files lie in it already, it changes at the next start, and not under somebody's hands."""
+    machine = inside["takeover3"]
+    machine.check_output("umount /tmp; systemctl stop tmp.mount; rm /usr/local/lib/systemd/system/tmp.mount;"
+                         " systemctl daemon-reload; echo precious > /tmp/somebodys")
+
+    done = converge("takeover3")
+
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert machine.file("/tmp/somebodys").content_string == "precious\n"
+    assert "takes place" not in machine.run("systemctl restart systemd-resolved").stderr
+    assert machine.run("mountpoint -q /tmp").rc != 0
