@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 
 import pytest
@@ -174,7 +175,7 @@ def test_idle_sessions_end(site, said, evidence, having, not_applicable):
         evidence(f"{host}: {'; '.join(lines)}")
         # The first line of a login shell, the last of another one.
         for kind in ("login", "other"):
-            seconds = [line.split()[1] for line in lines if line.startswith(f"{kind} ") and line.split()[1].isdigit()]
+            seconds = re.findall(rf"^{kind} (\d+)$", said(host, "shell").text, re.M)
             assert seconds, f"{host}: {'a login shell' if kind == 'login' else 'a shell'} stays open for ever"
             assert 0 < int(seconds[0]) <= 900, f"{host}: a shell stays open for {seconds[0]} s"
         assert any("TMOUT: readonly" in line for line in lines), f"{host}: whoever wants can switch it off"

@@ -219,7 +219,8 @@ def test_containers_are_confined(site, said, own_kernel, evidence, having, not_a
     having("hardening_apparmor", site.box)
     if not site.containers:
         not_applicable("there are no containers")
-    labels = dict(line.split(None, 1) for line in said(site.box, "confined").lines if " " in line)
+    found = (line.partition(" ") for line in said(site.box, "confined").lines)
+    labels = {name: label for name, _space, label in found}
     assert labels.pop("-", "").startswith("unconfined"), "the kernel does not tell who is confined: is AppArmor there?"
     running = {host: labels[site.instance(host)] for host in site.containers if site.instance(host) in labels}
     assert running, f"LXD tells of no running container: {said(site.box, 'confined').text}"

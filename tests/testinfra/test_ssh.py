@@ -148,7 +148,7 @@ def test_what_is_recorded_today_stays_secret(stranger, evidence):
     first = (offered(stranger.errors)["KEX algorithms"] or ["nothing"])[0]
     used = re.search(r"debug1: kex: algorithm: (\S+)", stranger.errors)
     evidence(f"first offer: {first}; negotiated with this client: {used.group(1) if used else 'nothing'}")
-    assert first in AFTER_QUANTUM
+    assert first in AFTER_QUANTUM, f"sshd offers {first} first"
 
 
 @pytest.mark.control("SSH-2")
