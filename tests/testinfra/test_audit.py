@@ -107,7 +107,7 @@ def test_the_record_is_kept_for_root(site, said, audited, evidence):
     """auditd runs, and only root reads what it writes."""
     lines = said(site.box, "log").lines
     evidence("\n".join(lines))
-    assert lines[:1] == ["active"]
+    assert lines[:1] == ["active"], "auditd does not run"
     files = [line for line in lines if " audit.log" in line]
     assert files, "there is no record"
     assert not [line for line in files if line[4:10].strip("-") not in ("", "r")], f"others read the record: {files}"

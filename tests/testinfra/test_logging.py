@@ -46,7 +46,7 @@ def test_the_journal_outlives_a_restart(said, evidence, having):
         found = dict(line.split() for line in said(host, "say").lines if re.fullmatch(r"(un)?said \d+", line))
         evidence(f"{host}: {' '.join(said(host, 'usage').lines)}")
         assert found.get("said") == "1", f"{host}: what was said is not in /var/log/journal: {said(host, 'say').text}"
-        assert found.get("unsaid") == "0"
+        assert found.get("unsaid") == "0", f"{host}: the search finds what nobody said"
 
 
 @pytest.mark.control("LOG-1")

@@ -79,5 +79,5 @@ def test_what_the_judges_found(said, evidence, scanned, having):
             evidence(f"{host}: {'WARNING: ' if due else ''}{len(due)} known weaknesses whose update waits")
         for name, found in (("OpenSCAP", openscap), ("debsecan", debsecan)):
             if "error" in found:
-                evidence(f"{host}: WARNING: {name} could not work: {found['error'][:300]}")
+                evidence(f"{host}: WARNING: {name} could not work: {' '.join(found['error'].split())[:300]}")
     assert not silent, "; ".join(silent)

@@ -157,10 +157,10 @@ def test_weak_cryptography_is_refused(box, site, said, evidence):
     assert said(site.box, "id").code == 0
     answer = box.attempt(*(part for option in WEAK for part in ("-o", option)))
     words = last_line(answer)
-    evidence(f"with {', '.join(WEAK)}: {words}")
+    evidence(f"with {', '.join(WEAK)}: {words or 'let in'}")
     if "command-line" in answer.errors:
         pytest.skip(f"the ssh of this workstation does not know weak algorithms any more: {words}")
-    assert answer.code == 255
+    assert answer.code != 0, f"let in with {', '.join(WEAK)}"
     assert "Unable to negotiate" in answer.errors, f"ssh was refused for another reason: {words}"
 
 
@@ -169,7 +169,7 @@ def test_host_keys_are_strong(site, said, evidence):
     """The keys that prove that the box is the box: Ed25519, or RSA of 3072 bits at least."""
     lines = said(site.box, "host_keys").lines
     evidence("\n".join(lines))
-    assert lines
+    assert lines, "sshd tells of no host key"
     for line in lines:
         bits, kind = int(line.split()[0]), line.split()[-1].strip("()")
         assert kind == "ED25519" or (kind == "RSA" and bits >= 3072), f"a weak host key: {line}"
