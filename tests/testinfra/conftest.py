@@ -48,6 +48,7 @@ class Collector:
                 "outcome": "not run",
                 "reason": "the suite ended before it",
                 "evidence": [],
+                "scans": {},
                 "seconds": 0.0,
             }
 
@@ -59,6 +60,7 @@ class Collector:
             return
         entry["seconds"] = round(entry["seconds"] + report.duration, 2)
         entry["evidence"] = [value for name, value in item.user_properties if name == "evidence"]
+        entry["scans"] = dict(value for name, value in item.user_properties if name == "scan")
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
             entry.update(outcome="failed", reason=(crash.message if crash else str(report.longrepr))[:3000])
@@ -139,9 +141,46 @@ def evidence(request: pytest.FixtureRequest) -> t.Callable[[str], None]:
 
 
 @pytest.fixture
+def scanned(request: pytest.FixtureRequest) -> t.Callable[[str, dict[str, t.Any]], None]:
+    """Keeps what the scanners of a machine found, for the report's table."""
+    return lambda host, result: request.node.user_properties.append(("scan", (host, result)))
+
+
+@pytest.fixture
 def not_applicable() -> t.Callable[[str], None]:
     """The site is made so that there is nothing to prove."""
     return lambda reason: pytest.skip(f"not applicable: {reason}")
+
+
+@pytest.fixture
+def having(site: Site, evidence: t.Callable[[str], None], not_applicable: t.Callable[[str], None]):
+    """The machines on which a subject is on: `having("hardening_logging")`, or of the box alone `(…, site.box)`."""
+
+    def machines(variable: str, *only: str) -> list[str]:
+        asked = list(only) or site.machines
+        on = [host for host in asked if site.on(host, variable)]
+        if not on:
+            not_applicable(f"{variable} is off")
+        for host in asked:
+            if host not in on:
+                evidence(f"{host}: not looked at, because {variable} is off there")
+        return on
+
+    return machines
+
+
+@pytest.fixture
+def own_kernel(site: Site, said: t.Callable[[str, str], Answer], not_applicable: t.Callable[[str], None]) -> None:
+    """For what only a machine with a kernel of its own has. The module asks `container` (machine.CONTAINER)."""
+    if said(site.box, "container").code == 0:
+        not_applicable("the box is itself a container here, without a kernel of its own")
+
+
+@pytest.fixture(scope="session")
+def stranger(box: Box) -> Answer:
+    """What ssh tells somebody without a key (`errors`), with all that was negotiated before."""
+    without_key = ("PubkeyAuthentication=no", "PreferredAuthentications=password,keyboard-interactive")
+    return box.attempt("-vv", *(part for option in without_key for part in ("-o", option)))
 
 
 @pytest.fixture

@@ -20,6 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PROBES = Path(__file__).parent / "probes"
+# How long the firewall remembers new connections of an address.
+LIMIT_SECONDS = 31
+# A question: succeeds where the machine has no kernel of its own.
+CONTAINER = "systemd-detect-virt --container"
 
 
 class Unreachable(Exception):
@@ -64,9 +68,17 @@ class Site:
     def containers(self) -> list[str]:
         return self.groups.get("tiers", [])
 
+    @property
+    def machines(self) -> list[str]:
+        return [self.box, *self.containers]
+
     def get(self, host: str, variable: str, default: t.Any = None) -> t.Any:
         value = self.hosts[host].get(variable)
         return default if value is None else value
+
+    def on(self, host: str, variable: str) -> bool:
+        """Whether a subject is on, which it is unless somebody switched it off."""
+        return str(self.get(host, variable, True)).lower() not in ("false", "no", "off", "0")
 
     def first(self, group: str) -> str:
         return self.groups[group][0]
@@ -131,11 +143,29 @@ class Box:
             command += shlex.split(get(name) or "")
         return [*command, self.host]
 
+    def attempt(self, *options: str, user: str | None = None) -> Answer:
+        """A login of its own that is meant to be refused; `errors` says how."""
+        for _attempt in range(2):
+            done = subprocess.run(
+                [*self.ssh(*options, user=user, shared=False), "true"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+                errors="replace",
+            )
+            answered = re.search(r"Permission denied|Unable to negotiate|^command-line", done.stderr, re.M)
+            if done.returncode == 0 or answered:
+                break
+            # Maybe the limit on new connections (NET-2) came before.
+            time.sleep(LIMIT_SECONDS)
+        return Answer(done.returncode, done.stdout.strip(), done.stderr.strip())
+
     def run(self, script: str, timeout: int = 120) -> Answer:
         """A shell script as root on the box."""
         return self._run("sh -s", script, timeout)
 
-    def program(self, name: str, data: t.Any, timeout: int = 180) -> t.Any:
+    def program(self, name: str, data: t.Any, timeout: int = 270) -> t.Any:
         """A program of probes/ as root on the box, with data handed to it; it prints JSON."""
         source = (PROBES / f"{name}.py").read_text(encoding="utf-8")
         answer = self._run("python3 -", f"GIVEN = {json.dumps(data)!r}\n{source}", timeout)
@@ -156,7 +186,7 @@ class Box:
             raise Unreachable(f"no answer from {self.host} within {timeout} s") from error
         if done.returncode == 255 and not retried and re.search(r"refused|timed out|reset", done.stderr):
             # Maybe the limit on new connections: other tools may have come from here just now.
-            time.sleep(31)
+            time.sleep(LIMIT_SECONDS)
             return self._run(command, text, timeout, retried=True)
         if done.returncode == 255:
             raise Unreachable(f"ssh to {self.user}@{self.host}:{self.port} failed: {done.stderr.strip()}")

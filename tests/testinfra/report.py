@@ -40,6 +40,7 @@ def build(controls: list[dict], outcomes: list[dict], about: dict[str, t.Any]) -
                 kind: sum(item["outcome"] == kind for item in outcomes)
                 for kind in sorted({item["outcome"] for item in outcomes} | {"passed", "failed"})
             },
+            "scans": [scan(host, found) for item in outcomes for host, found in item.get("scans", {}).items()],
             # Tests that belong to no control still have to hold.
             "other_failures": [check(item) for item in strays if item["outcome"] == "failed"],
         },
@@ -63,6 +64,24 @@ def row(control: dict[str, t.Any], outcomes: list[dict]) -> dict[str, t.Any]:
 
 def check(item: dict[str, t.Any]) -> dict[str, t.Any]:
     return {key: item[key] for key in ("test", "promise", "outcome", "reason", "evidence", "seconds")}
+
+
+def scan(host: str, result: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What the scanners found on one machine, in a row; None is what nobody looked at."""
+    lynis, openscap, debsecan = (result.get(name) or {} for name in ("lynis", "openscap", "debsecan"))
+    waiting = debsecan.get("fixed_but_not_installed")
+    return {
+        "machine": host,
+        "time": result.get("time"),
+        "lynis_index": lynis.get("index"),
+        "lynis_warnings": [" ".join(map(str, item)) for item in lynis.get("warnings", [])],
+        "cis_profile": openscap.get("profile"),
+        "cis_percent": openscap.get("percent"),
+        "cis_failed": openscap.get("failed", []),
+        "weaknesses": None if waiting is None else len(waiting),
+        "errors": [f"{name}: {found['error']}" for name, found in result.items()
+                   if isinstance(found, dict) and "error" in found],
+    }  # fmt: skip
 
 
 def verdict(control: dict[str, t.Any], outcomes: list[dict]) -> tuple[str, str]:
@@ -124,6 +143,7 @@ def page(report: dict[str, t.Any]) -> str:
         "facts": facts(summary),
         "tiles": "".join(tile(result, summary) for result in RESULTS),
         "bar": proportions(summary),
+        "scans": scans(summary["scans"]),
         "sections": "".join(section(report, result) for result in RESULTS),
         "verdict": "failed" if has_failed(report) else "passed",
     }
@@ -175,6 +195,37 @@ def proportions(summary: dict[str, t.Any]) -> str:
         for result, count in summary["counts"].items()
         if count
     )
+
+
+def scans(rows: list[dict[str, t.Any]]) -> str:
+    """What the scanners say, a row a machine; the names of what they dislike are folded."""
+    if not rows:
+        return ""
+    heads = ("Machine", "Scanned", "Lynis index", "CIS rules that hold", "Weaknesses with an update")
+    body = "".join(
+        f'<tr><th scope="row">{text(row["machine"])}</th><td>{text(row["time"] or "unknown")}</td>'
+        f"<td>{number(row['lynis_index'])}{folded(row['lynis_warnings'], 'warning')}</td>"
+        f"<td>{number(row['cis_percent'], ' %')}{folded(row['cis_failed'], 'failed rule')}</td>"
+        f"<td>{number(row['weaknesses'])}{folded(row['errors'], 'scanner failed', 'scanners failed')}</td></tr>"
+        for row in rows
+    )
+    return (
+        '<section id="scans" aria-labelledby="h-scans"><h2 id="h-scans">What scanners found</h2>'
+        f'<div class="table"><table><thead><tr>{"".join(f"<th scope=col>{head}</th>" for head in heads)}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div></section>"
+    )
+
+
+def number(value: t.Any, unit: str = "") -> str:
+    return "not looked at" if value is None else f"<b>{text(value)}</b>{unit}"
+
+
+def folded(names: list[str], one: str, many: str = "") -> str:
+    if not names:
+        return ""
+    head = f"{len(names)} {one if len(names) == 1 else many or one + 's'}"
+    items = "".join(f"<li>{text(name)}</li>" for name in names)
+    return f"<details><summary>{head}</summary><ul>{items}</ul></details>"
 
 
 def section(report: dict[str, t.Any], result: str) -> str:

@@ -37,7 +37,7 @@ def put(host, questions, instance):
             input=script(questions),
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=240,
             errors="replace",
             check=False,
         )

@@ -157,3 +157,32 @@ def test_the_report_is_json(report):
     built = report.build([control()], [outcome()], ABOUT)
 
     assert set(json.loads(json.dumps(built))["controls"][0]) >= {"id", "title", "result", "evidence", "references"}
+
+
+SCAN = {
+    "time": "2026-01-01T00:00:00Z",
+    "lynis": {"index": 84, "warnings": [["A-1", EVIL]]},
+    "openscap": {"profile": "cis_level2_server", "percent": 91.5, "failed": ["rule_x", EVIL]},
+    "debsecan": {"error": EVIL},
+}
+
+
+def test_what_scanners_found_is_a_table(report):
+    """A row a machine; what nobody looked at is not nought; and scanners cannot write the page either."""
+    built = report.build([control()], [outcome(scans={"hospital": SCAN, EVIL: {"lynis": {"index": 70}}})], ABOUT)
+    text = report.page(built)
+    page = Page()
+    page.feed(text)
+
+    assert page.open == []
+    assert not {"script", "img"} & set(page.tags)
+    assert page.tags.count("table") == 1
+    assert page.tags.count("tr") == 3
+    assert "<b>91.5</b> %" in text
+    assert "2 failed rules" in text
+    assert "not looked at" in text
+    assert json.loads(json.dumps(built))["summary"]["scans"][0]["cis_failed"] == ["rule_x", EVIL]
+
+
+def test_without_scans_there_is_no_table(report):
+    assert "<table" not in report.page(report.build([control()], [outcome()], ABOUT))
