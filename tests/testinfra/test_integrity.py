@@ -43,7 +43,7 @@ def test_files_are_compared_every_night(site, said, evidence, having):
     assert timer == "active", "nothing starts the comparison (aidecheck.timer)"
     done = acts(lines)
     if not done and making in ("activating", "active"):
-        pytest.skip("the first database of all files is being made just now: verify again in some minutes")
+        pytest.skip("the first database of all files is about to be made: verify again in some minutes")
     assert done, "the files were never compared: there is no database (systemctl start hardening-integrity-accept)"
     for act in done:
         evidence(f"{act['time']} {act['act']}: {act['changed']} changed, {act['added']} new, {act['removed']} gone")
