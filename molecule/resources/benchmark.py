@@ -53,6 +53,8 @@ STAND_IN = """\
 set -eu
 mkdir -p /etc/systemd/system/auditd.service.d
 cat > /etc/systemd/system/auditd.service.d/stand-in.conf <<END
+[Unit]
+ConditionVirtualization=
 [Service]
 Type=exec
 PIDFile=
@@ -148,10 +150,15 @@ class Ours(Row):
 ROWS = {
     "nothing": Row("nothing (Debian as it is)"),
     "ours": Ours(
-        "securebox.stack.hardening",
-        roles=("securebox.stack.hardening",),
+        "securebox.stack.hardening, securebox.stack.firewall",
+        # Peers bring a firewall of their own; here it is a role beside.
+        roles=("securebox.stack.hardening", "securebox.stack.firewall"),
         # A server by itself, and not the box that routes for its containers.
-        variables={"hardening_forwarding": False},
+        variables={
+            "hardening_forwarding": False,
+            "hardening_router_advertisements": False,
+            "hardening_bans_never": ["10.0.0.0/8"],
+        },
         port=822,
     ),
     "devsec": Row(

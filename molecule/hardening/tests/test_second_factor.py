@@ -70,7 +70,7 @@ def test_the_key_and_the_code_together_open_a_session(carol, lab, tmp_path):
 @pytest.mark.control("USR-5")
 def test_the_code_alone_opens_nothing(carol, lab, tmp_path):
     """Without the key, sshd does not even ask."""
-    server, _, _ = carol
+    assert carol
     refused = subprocess.run(
         ["ssh", "-p", "822", "-o", "PubkeyAuthentication=no", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes",
          "-o", "UserKnownHostsFile=/dev/null", f"carol@{lab.machines['shell'].address}", "true"],

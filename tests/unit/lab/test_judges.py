@@ -235,3 +235,27 @@ def test_apt_updates_and_then_downloads(tmp_path, apt):
     judges.download(tmp_path / "judges")
     assert apt[0][-1] == "update"
     assert apt[1][-4:] == ["download", *judges.NEWEST]
+
+
+def scap(**outcomes):
+    """A results file that is as small as it can be."""
+    rules = "".join(f'<rule-result idref="{judges.RULE}{name}"><result>{outcome}</result></rule-result>'
+                    for name, outcome in outcomes.items())
+    return f'<Benchmark xmlns="http://checklists.nist.gov/xccdf/1.2">{rules}</Benchmark>'
+
+
+def test_scripts_that_could_not_run_are_asked_again_where_they_can():
+    """Nothing is executed in a hardened /tmp. What comes out the second time counts, and only for those rules."""
+    machine = Machine(**{"unshare": scap(script="pass", other="fail"), "oscap": scap(other="pass", script="error")})
+
+    found = judges.openscap(machine.reach, 1, "bookworm")
+
+    assert found.outcomes == {"other": "pass", "script": "pass"}
+    assert f"--rule {judges.RULE}script" in machine.lines[1]
+    assert found.share == 100
+
+
+def test_a_script_that_does_not_answer_the_second_time_has_failed():
+    machine = Machine(**{"unshare": scap(), "oscap": scap(other="pass", script="error")})
+
+    assert judges.openscap(machine.reach, 2, "bookworm").failed == ["script"]
