@@ -150,7 +150,7 @@ class Ours(Row):
 ROWS = {
     "nothing": Row("nothing (Debian as it is)"),
     "ours": Ours(
-        "securebox.stack.hardening, securebox.stack.firewall",
+        "securebox.stack.hardening",
         # Peers bring a firewall of their own; here it is a role beside.
         roles=("securebox.stack.hardening", "securebox.stack.firewall"),
         # A server by itself, and not the box that routes for its containers.
