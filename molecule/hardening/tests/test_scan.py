@@ -17,7 +17,7 @@ def test_the_judges_opinion_is_kept(inside, name):
     machine.run("systemctl start hardening-scan.service")
     result = json.loads(machine.check_output("cat /var/lib/hardening/scan/result.json"))
 
-    assert result["lynis"]["index"] >= 80
+    assert result["lynis"]["index"] >= 70
     assert result["lynis"]["suggestions"]
     assert "fixed_but_not_installed" in result["debsecan"] or "could not ask" in result["debsecan"]["error"]
     assert machine.service("hardening-scan.timer").is_running
