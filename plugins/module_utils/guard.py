@@ -28,6 +28,8 @@ FLEETING_STATE_DIRECTORY = Path("/run/securebox/rollback")
 # A mark that a restart of the machine takes away, for then every daemon has read what was on the disk.
 UNSEEN_DIRECTORY = Path("/run/securebox/unseen")
 UNIT_DIRECTORY = Path("/etc/systemd/system")
+# pam-auth-update takes whatever lies in its directory for a profile.
+EVERYTHING_IS_READ = ("/usr/share/pam-configs",)
 
 # What the confirming login has to hear: an exit code of 0 also comes from a forced command that ran nothing of ours.
 CONFIRMED = "securebox-confirmed"
@@ -248,8 +250,10 @@ class Guard:
             return f"{shlex.join(['rm', '-f', str(source)])} || failed=yes"
         now = self._state / "restoring" / copy.name
         if not same_file_system(source, copy.parent):
-            # Another file system: renaming works within one only. Directories of configuration pass over such names.
-            copy = now = source.with_name(f".{source.name}.{self.unit}")
+            # Another file system: renaming works within one only. Directories of configuration pass over such names,
+            # but for these.
+            directory = source.parent.parent if str(source.parent).endswith(EVERYTHING_IS_READ) else source.parent
+            copy = now = directory / f".{source.name}.{self.unit}"
             beside.append(copy)
         self._run(["cp", "-a", "--remove-destination", str(source), str(copy)])
         return shlex.join(["back", str(now), str(source)])

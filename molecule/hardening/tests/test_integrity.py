@@ -38,6 +38,9 @@ def test_a_changed_file_is_named_and_fails_the_check(machine):
                          " echo '# x' >> /etc/hosts.deny; chmod 0777 /usr/bin/less")
     try:
         found = machine.run("hardening-integrity check")
+        machine.check_output("mkdir -p /run/systemd/system/aidecheck.service.d && systemctl daemon-reload && printf"
+                             " '[Service]\\nEnvironment=SECONDS_AFTER_START=0\\n'"
+                             " > /run/systemd/system/aidecheck.service.d/now.conf && systemctl daemon-reload")
         service = machine.run("systemctl restart aidecheck.service; sleep 1;"
                               " while systemctl is-active --quiet aidecheck.service; do sleep 1; done;"
                               " systemctl is-failed aidecheck.service")
