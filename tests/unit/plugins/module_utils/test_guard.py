@@ -141,23 +141,6 @@ def test_a_copy_lies_on_the_file_system_of_its_file(machine, guard, monkeypatch)
 
 
 @pytest.mark.parametrize("failing", ["cp", "systemctl"])
-def test_a_copy_is_not_taken_for_a_profile(machine, monkeypatch):
-    """pam-auth-update reads every file of its directory, also those that others pass over."""
-    monkeypatch.setattr(guard_module, "same_file_system", lambda one, other: False)
-    profile = machine.root / "usr/share/pam-configs/ours"
-    profile.parent.mkdir(parents=True)
-    profile.write_text("Name: ours\n")
-
-    guard = Guard("pam", machine.run, machine.root)
-    guard.save(["/usr/share/pam-configs/ours"], [])
-
-    assert [path.name for path in profile.parent.iterdir()] == ["ours"]
-    profile.write_text("Name: theirs\n")
-    guard.restore()
-    assert profile.read_text() == "Name: ours\n"
-    assert [path.name for path in profile.parent.parent.iterdir()] == ["pam-configs"]
-
-
 def test_what_cannot_be_saved_leaves_nothing_behind(machine, failing):
     """No copies, no timer: nothing was changed, and nothing may come back later."""
     def run(command):
@@ -235,3 +218,20 @@ def test_a_change_is_complete_only_when_declared_so(guard):
     guard.declare_complete()
 
     assert guard.complete
+
+
+def test_a_copy_is_not_taken_for_a_profile(machine, monkeypatch):
+    """pam-auth-update reads every file of its directory, also those that others pass over."""
+    monkeypatch.setattr(guard_module, "same_file_system", lambda one, other: False)
+    profile = machine.root / "usr/share/pam-configs/ours"
+    profile.parent.mkdir(parents=True)
+    profile.write_text("Name: ours\n")
+
+    guard = Guard("pam", machine.run, machine.root)
+    guard.save(["/usr/share/pam-configs/ours"], [])
+
+    assert [path.name for path in profile.parent.iterdir()] == ["ours"]
+    profile.write_text("Name: theirs\n")
+    guard.restore()
+    assert profile.read_text() == "Name: ours\n"
+    assert [path.name for path in profile.parent.parent.iterdir()] == ["pam-configs"]
