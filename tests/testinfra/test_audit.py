@@ -40,7 +40,7 @@ EVENT = (
 watched=$(sh -c 'echo $$; exec usermod --help' 2>&1 | head -n 1)
 other=$(sh -c 'echo $$; exec true')
 record() { tail -qc 3000000 /var/log/audit/audit.log.1 /var/log/audit/audit.log 2>/dev/null; }
-search() { record | ausearch -k "$1" -p "$2" -ts recent 2>&1; }
+search() { record | ausearch -k "$1" -p "$2" -ts recent 2>&1 | sed 's/^node=[^ ]* //'; }
 for try in 1 2 3 4 5 6; do search usermod "$watched" | grep -q '^type=SYSCALL' && break; sleep 0.5; done
 echo "watched $(search usermod "$watched" | grep -m 1 '^type=SYSCALL' || echo nothing)"
 echo "unknown key $(search no-such-key "$watched" | grep -m 1 '^type=SYSCALL' || echo nothing)"
