@@ -43,7 +43,7 @@ def parse(text: str) -> dict[str, list[str]]:
     """What C(sshd -T) prints. Names may come several times."""
     settings: dict[str, list[str]] = {}
     for line in text.splitlines():
-        name, _, value = line.strip().partition(" ")
+        name, _blank, value = line.strip().partition(" ")
         settings.setdefault(name.lower(), []).append(value)
     return settings
 

@@ -169,7 +169,7 @@ class ConfirmedAction(ActionBase):
         except AnsibleError as failure:
             return brief(failure), ""
         # The last of them: sudo's own line of this very command holds it too.
-        journal, _, rest = done["stdout"].rpartition(END_OF_JOURNAL)
+        journal, _end, rest = done["stdout"].rpartition(END_OF_JOURNAL)
         if done["rc"] == 0 and DONE in rest:
             return None, journal
         said = heard(rest, done["stderr"]).rstrip(".")

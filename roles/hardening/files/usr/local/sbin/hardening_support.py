@@ -435,7 +435,7 @@ def words(found: dict[str, t.Any]) -> str:
 
 
 def main(arguments: list[str], machine: Machine | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="hardening-support", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="hardening-support", description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("what", nargs="?", choices=["show", "record-boot"], default="show")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--date", type=datetime.date.fromisoformat, help="look as if it were this day (YYYY-MM-DD)")
