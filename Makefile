@@ -107,10 +107,10 @@ demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in 
 demo-down: ## Remove the demo's machine.
 	@$(LAB) down --force --name demo
 
-test: install doctor ## Everything that .ci/run runs: lint, unit, contract, sanity, all scenarios, and the demo at the end.
+test: install doctor ## Everything that .ci/run runs: lint, unit, contract, sanity (oldest and newest core), all scenarios, the demo.
 	@echo "Two at a time, each shown when it is done: images, lint, unit, contract, sanity, $(CONTAINER_SCENARIOS)"
 	@begin=$$SECONDS; failed=""; make="$(MAKE) --no-print-directory --keep-going"; \
-	$$make -j2 --output-sync=target images lint unit contract sanity $(addprefix scenario-,$(CONTAINER_SCENARIOS)) \
+	$$make -j2 --output-sync=target SANITY_CORES=2.18,2.21 images lint unit contract sanity $(addprefix scenario-,$(CONTAINER_SCENARIOS)) \
 		|| failed="$$failed the first part,"; \
 	$$make $(addprefix scenario-,$(VM_SCENARIOS)) || failed="$$failed scenarios with a virtual machine,"; \
 	$$make demo && $$make demo-down || failed="$$failed demo,"; \
