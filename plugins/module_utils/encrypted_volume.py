@@ -155,6 +155,10 @@ class Observation:
     mounted: str | None
 
     @property
+    def interrupted(self) -> bool:
+        return self.mapping is not None and self.mapping.interrupted
+
+    @property
     def state(self) -> str:
         if self.header is None:
             return "absent" if self.kind == "absent" else "foreign"
@@ -162,6 +166,8 @@ class Observation:
             return "initialising"
         if self.mapping is None:
             return "closed"
+        if self.interrupted:
+            return "interrupted"
         return "mounted" if self.mounted == self.mapping.number else "open"
 
 
@@ -199,7 +205,9 @@ class Volume:
         """The open volume under its own name. Somebody else's mapping under that name is refused, not used."""
         backing = os.path.realpath(self.spec.backing)
         for mapping in self.system.mappings():
-            ours = mapping.uuid == self.spec.dm_uuid and os.path.realpath(mapping.backing) == backing
+            # Before its first table is loaded, a mapping has nothing behind it.
+            behind = mapping.interrupted or os.path.realpath(mapping.backing) == backing
+            ours = mapping.uuid == self.spec.dm_uuid and behind
             if mapping.name == self.spec.name and not ours:
                 raise VolumeError(
                     f"/dev/mapper/{mapping.name} is open, but it is {mapping.uuid} on {mapping.backing}, not LUKS2 "
@@ -261,7 +269,7 @@ class Volume:
             "size": now.size,
             "mount_point": self.spec.mount_point,
             "mounted": now.state == "mounted",
-            "device": self.spec.mapper if now.mapping else None,
+            "device": self.spec.mapper if now.mapping and not now.interrupted else None,
             "unencrypted_swap": self.system.unencrypted_swap(),
         }
         if now.header:
@@ -367,6 +375,21 @@ class Volume:
 
     # -- opening -------------------------------------------------------------------------------------------------
 
+    def recover(self, now: Observation) -> Observation:
+        """Take back the half of an opening, or finish the half of a growing, that a killed cryptsetup has left.
+
+        A mapping without an active table has no device node, so cryptsetup neither opens nor closes it; yet the kernel
+        holds the volume key with it. A suspended one blocks whoever reads or writes.
+        """
+        if now.mapping is None or not now.interrupted:
+            return now
+        if now.mapping.size:
+            self._do(["dmsetup", "resume", "--", self.spec.name])
+        else:
+            self._do(["dmsetup", "remove", "--", self.spec.name])
+            self._detach_loops()
+        return self.observe()
+
     def check_file_system(self) -> None:
         """Safe repairs only (-p). What needs a decision is left to a person."""
         found = self.system.run(["e2fsck", "-p", self.spec.mapper], timeout=None)
@@ -434,10 +457,8 @@ class Volume:
         return now.mapping.size - unit * count >= 8 * MIB
 
     def grow_loop(self) -> None:
-        backing = os.path.realpath(self.spec.backing)
-        for loop, path in self.system.loops().items():
-            if os.path.realpath(path) == backing:
-                self._do(["losetup", "--set-capacity", f"/dev/{loop}"])
+        for loop in self._loops():
+            self._do(["losetup", "--set-capacity", loop])
 
     def grow_file_system(self) -> None:
         self._do(["resize2fs", self.spec.mapper])
@@ -457,10 +478,15 @@ class Volume:
         found = self.system.run(["cryptsetup", "close", "--", self.spec.name])
         if found.rc:
             raise VolumeError(self._busy(f"{self.spec.mapper} is unmounted here, but still in use", now, found))
+        self._detach_loops()
+
+    def _loops(self) -> list[str]:
         backing = os.path.realpath(self.spec.backing)
-        for loop, path in self.system.loops().items():
-            if os.path.realpath(path) == backing:
-                self._do(["losetup", "--detach", f"/dev/{loop}"])
+        return [f"/dev/{loop}" for loop, path in self.system.loops().items() if os.path.realpath(path) == backing]
+
+    def _detach_loops(self) -> None:
+        for loop in self._loops():
+            self._do(["losetup", "--detach", loop])
 
     def _busy(self, what: str, now: Observation, found: Result) -> str:
         users = self.system.users_of(now.mapping.number) if now.mapping else []

@@ -80,13 +80,19 @@ class Header:
 
 @dataclasses.dataclass(frozen=True)
 class Mapping:
-    """An open volume, as the device-mapper shows it."""
+    """An open volume, as the device-mapper shows it. Size in bytes: 0 as long as it has no active table."""
 
     name: str
     uuid: str
     number: str
     size: int
     backing: str
+    suspended: bool = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Made by a cryptsetup that was killed between two requests to the device-mapper."""
+        return self.suspended or self.size == 0
 
 
 class System:
@@ -141,8 +147,23 @@ class System:
                         number=self.read(f"{base}/dev").strip(),
                         size=int(self.read(f"{base}/size")) * 512,
                         backing=loops.get(slave, f"/dev/{slave}"),
+                        suspended=self.read(f"{base}/dm/suspended").strip() == "1",
                     )
                 )
+        return found + self._mappings_without_table({mapping.name for mapping in found})
+
+    def _mappings_without_table(self, known: set[str]) -> list[Mapping]:
+        """Those that were made, and never given a table: sysfs does not show them (since Linux 5.15)."""
+        columns = ["--columns", "--noheadings", "--separator=/", "--options=name,uuid,major,minor"]
+        found: list[Mapping] = []
+        try:
+            shown = self.run(["dmsetup", "info", *columns]).out
+        except VolumeError:
+            return found  # no dmsetup, no device-mapper: cryptsetup's own library brings it
+        for line in shown.splitlines():
+            name, uuid, major, minor = line.strip().split("/") if line.count("/") == 3 else [""] * 4
+            if uuid.startswith("CRYPT-") and name not in known:
+                found.append(Mapping(name=name, uuid=uuid, number=f"{major}:{minor}", size=0, backing=""))
         return found
 
     def mounts(self) -> list[tuple[str, str]]:

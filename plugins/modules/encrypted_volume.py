@@ -206,6 +206,7 @@ def close(volume: Volume, now: Observation, check_mode: bool) -> Outcome:
 
 
 STATES = {"initialised": initialise, "open": open_and_mount, "closed": close}
+GOALS = {"initialised": "closed", "open": "mounted", "closed": "closed"}
 
 
 def export_header(volume: Volume, directory: str = "/run") -> str:
@@ -224,7 +225,12 @@ def export_header(volume: Volume, directory: str = "/run") -> str:
 def ensure(params: dict[str, t.Any], volume: Volume, check_mode: bool) -> dict[str, t.Any]:
     """One round: everything up to the next command that needs the passphrase. The action plugin runs that, then us."""
     before = volume.observe()
-    outcome = STATES[params["state"]](volume, before, check_mode)
+    if not before.interrupted:
+        outcome = STATES[params["state"]](volume, before, check_mode)
+    elif check_mode:
+        outcome = Outcome(True, GOALS[params["state"]])
+    else:
+        outcome = STATES[params["state"]](volume, volume.recover(before), check_mode)._replace(changed=True)
     now = before if check_mode or not outcome.changed else volume.observe()
     size = max(before.size, volume.spec.size or 0) if params["state"] != "closed" else before.size
     result: dict[str, t.Any] = {

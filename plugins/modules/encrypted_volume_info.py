@@ -48,8 +48,8 @@ volume:
       sample: vault
     state:
       description:
-        - V(absent), V(foreign) (something else is there), V(initialising) (never finished), V(closed), V(open) or
-          V(mounted).
+        - V(absent), V(foreign) (something else is there), V(initialising) (never finished), V(closed), V(interrupted)
+          (half open or suspended: cryptsetup was killed; opening and closing mend it), V(open) or V(mounted).
       type: str
       sample: mounted
     uuid:

@@ -7,8 +7,10 @@ Backing files are real (in a temporary directory) with real LUKS2 headers; what 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import typing as t
 from pathlib import Path
 
 from ansible_collections.securebox.stack.plugins.module_utils.encrypted_volume_system import (
@@ -159,8 +161,21 @@ class Machine(System):
         self.open.append(Mapping(old.name, old.uuid, old.number, size, old.backing))
         return None
 
-    def _cryptsetup_close(self, argv: list[str], secret: bytes | None) -> None:
+    def _cryptsetup_close(self, argv: list[str], secret: bytes | None) -> Result | None:
+        if any(mapping.name == argv[-1] and mapping.size == 0 for mapping in self.open):
+            return Result(4, "", "")
         self.open = [mapping for mapping in self.open if mapping.name != argv[-1]]
+        return None
+
+    def interrupt(self, **half: t.Any) -> None:
+        """As a cryptsetup leaves it that is killed between two requests to the device-mapper."""
+        self.open[-1] = dataclasses.replace(self.open[-1], **half)
+
+    def _dmsetup_remove(self, argv: list[str], secret: bytes | None) -> None:
+        self.open = [mapping for mapping in self.open if mapping.name != argv[-1]]
+
+    def _dmsetup_resume(self, argv: list[str], secret: bytes | None) -> None:
+        self.interrupt(suspended=False)
 
     def _resize2fs(self, argv: list[str], secret: bytes | None) -> None:
         self.file_systems[argv[-1]] = self.open[-1].size

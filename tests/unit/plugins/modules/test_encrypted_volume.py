@@ -284,6 +284,34 @@ def test_data_beside_the_volume_is_shown_not_covered(made):
     assert made.run("open")["volume"]["state"] == "mounted"
 
 
+HALVES = [{"size": 0, "backing": "/dev/"}, {"size": 0}, {"suspended": True}]
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize(("state", "found"), [("open", "mounted"), ("closed", "closed")])
+def test_what_a_killed_cryptsetup_left_is_recovered(made, half, state, found):
+    made.run("open")
+    if half.get("size") == 0:
+        made.machine.mounted.clear()
+    made.machine.interrupt(**half)
+    made.machine.log.clear()
+    assert made.run(state, check=True)["changed"]
+    assert not made.machine.ran("dmsetup")
+    result = made.run(state)
+    assert (result["changed"], result["volume"]["state"]) == (True, found)
+    assert not made.run(state)["changed"]
+
+
+def test_an_initialisation_killed_while_opening_goes_on(host):
+    host.machine.fail["mkfs.ext4"] = Result(1, "", "killed")
+    with pytest.raises(VolumeError):
+        host.run("initialised")
+    host.machine.fail.clear()
+    host.machine.interrupt(size=0)
+    assert host.run("initialised")["volume"]["state"] == "closed"
+    assert host.run("open")["volume"]["state"] == "mounted"
+
+
 def test_a_broken_file_system_is_not_mounted(made):
     made.machine.fail["e2fsck"] = Result(4, "UNEXPECTED INCONSISTENCY", "")
     with pytest.raises(VolumeError, match="need a decision"):

@@ -265,6 +265,30 @@ def test_a_busy_mount_names_the_processes(site):
         site.box().lock()
 
 
+# -- what was killed ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("half", [{"size": 0, "backing": "/dev/"}, {"size": 0}, {"suspended": True}])
+def test_what_a_killed_cryptsetup_left_is_recovered(site, half):
+    site.unlock(SECRET, volume_only=True)
+    if half.get("size") == 0:
+        site.machine.mounted.clear()
+    site.machine.interrupt(**half)
+    status = site.box().status()
+    assert (status["state"], status["volume"]["state"]) == ("degraded", "interrupted")
+    assert "is half open" in cli.words(status)
+    assert names(site.unlock(SECRET, check=True))[0] == "recover"
+    assert site.machine.open[-1].interrupted
+    assert site.unlock(SECRET).status()["state"] == "unlocked"
+
+    site.machine.interrupt(**half)
+    site.machine.mounted = site.machine.mounted if half.get("suspended") else []
+    box = site.box()
+    box.lock()
+    assert "recover" in names(box)
+    assert (box.status()["state"], site.machine.open) == ("locked", [])
+
+
 # -- status ------------------------------------------------------------------------------------------------------
 
 

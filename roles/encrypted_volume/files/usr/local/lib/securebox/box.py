@@ -83,12 +83,20 @@ class Box:
 
     def unlock(self, passphrase: Passphrase, volume_only: bool = False) -> None:
         self._step("identify", self._identify, in_check=True)
-        now = self.volume.observe()
+        now = self._recovered()
         self._step("open", lambda: self._open(passphrase), needed=now.mapping is None, in_check=True)
         self._step("check", self._checked, needed=now.state != "mounted")
         self._step("mount", self._mount, needed=now.state != "mounted")
         for dependent in [] if volume_only else self.dependents:
             self._start(dependent)
+
+    def _recovered(self) -> t.Any:
+        """What is there, when the halves that an interrupted run has left are out of the way."""
+        now = self.volume.observe()
+        if now.interrupted:
+            self._step("recover", lambda: bool(self.volume.recover(now)))
+            return self.volume.observe()
+        return now
 
     def _identify(self) -> bool:
         now = self.volume.observe()
@@ -129,6 +137,7 @@ class Box:
     # -- lock ----------------------------------------------------------------------------------------------------
 
     def lock(self) -> None:
+        self._recovered()
         for dependent in reversed(self.dependents):
             self._stop(dependent)
         now = self.volume.observe()
@@ -159,11 +168,13 @@ class Box:
             problems.append(str(error))
         found = [self._look_at(dependent, problems) for dependent in self.dependents]
         needing = [entry for entry in found if not entry["keep"]]
-        opened = state in ("open", "mounted") or bool(volume.get("device"))
+        opened = state in ("open", "mounted", "interrupted") or bool(volume.get("device"))
         if not opened:
             problems += [f"{entry['name']} is running without the volume" for entry in needing if entry["running"]]
         else:
-            if state != "mounted":
+            if state == "interrupted":
+                problems.append(f"{self.volume} is half open: an unlock was killed. Unlock or lock it")
+            elif state != "mounted":
                 problems.append(f"{self.volume} is open, but not mounted at {self.volume.spec.mount_point}")
             problems += [f"{entry['name']} is not running" for entry in found if entry["running"] is False]
             problems += [f"{entry['name']} is running, but not ready" for entry in found if entry["ready"] is False]
