@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 import typing as t
+from collections.abc import Callable
 from pathlib import Path
 
 from lab import cli, judges, paths, recipes
@@ -100,6 +101,8 @@ class Row:
     # And before the judges look: what a role leaves to the minutes after its run.
     after: str = ""
     port: int = 22
+    # Variables that have to be made first.
+    made: Callable[[], dict[str, t.Any]] = dict
 
     def play(self) -> dict[str, t.Any]:
         """Peers are documented to be applied like this."""
@@ -135,6 +138,7 @@ class Ours(Row):
                 "ansible_become": True,
                 "hardening_admins": [{"name": "alice", "keys": ["{{ lab_public_key }}"]}],
                 **self.variables,
+                **self.made(),
             },
             "pre_tasks": [
                 {
@@ -148,23 +152,27 @@ class Ours(Row):
         }
 
 
+OURS = Ours(
+    "securebox.stack.hardening",
+    # Peers bring a firewall of their own; here it is a role beside.
+    roles=("securebox.stack.hardening", "securebox.stack.firewall"),
+    # A server by itself, and not the box that routes for its containers.
+    variables={
+        "hardening_forwarding": False,
+        "hardening_router_advertisements": False,
+        "hardening_bans_never": ["10.0.0.0/8"],
+    },
+    # Ten minutes after a run, so that the database of files holds what the whole run has made.
+    after="hardening-integrity accept",
+    port=822,
+)
+
 # Peers have their default variables, except for what stands here with its reason.
 ROWS = {
     "nothing": Row("nothing (Debian as it is)"),
-    "ours": Ours(
-        "securebox.stack.hardening",
-        # Peers bring a firewall of their own; here it is a role beside.
-        roles=("securebox.stack.hardening", "securebox.stack.firewall"),
-        # A server by itself, and not the box that routes for its containers.
-        variables={
-            "hardening_forwarding": False,
-            "hardening_router_advertisements": False,
-            "hardening_bans_never": ["10.0.0.0/8"],
-        },
-        # Ten minutes after a run, so that the database of files holds what the whole run has made.
-        after="hardening-integrity accept",
-        port=822,
-    ),
+    "ours": OURS,
+    # What a server without any other machine beside it cannot have.
+    "logged": dataclasses.replace(OURS, title="with a log server: securebox.stack.hardening", made=judges.log_server),
     "devsec": Row(
         "devsec.hardening (os_hardening, ssh_hardening)",
         url="https://github.com/dev-sec/ansible-collection-hardening",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from machine import CONTAINER
+from machine import CONTAINER, PROBES, python
 
 # The families of events that have to be recorded, by the keys of their rules.
 KEYS = {
@@ -29,29 +29,46 @@ KEYS = {
     "perm_mod": "rights of files",
     "perm_chng": "access lists of files",
     "kernel_modules": "the kernel's modules",
+    "kernel_parameters": "the kernel's parameters",
 }
 # A container has no audit, and auditctl needs long to find out.
 RULES = f"{CONTAINER} --quiet && exit 3; auditctl -s; echo; auditctl -l"
-# A watched command that only says how it is used. Its number is known before it starts, and found in the record; the
-# same search with a key that no rule has, and for a command that no rule names, finds nothing.
-EVENT = (
-    CONTAINER
-    + r""" --quiet && exit 3
-watched=$(sh -c 'echo $$; exec usermod --help' 2>&1 | head -n 1)
-other=$(sh -c 'echo $$; exec true')
-record() { tail -qc 3000000 /var/log/audit/audit.log.1 /var/log/audit/audit.log 2>/dev/null; }
-search() { record | ausearch -k "$1" -p "$2" -ts recent 2>&1 | sed 's/^node=[^ ]* //'; }
-for try in 1 2 3 4 5 6; do search usermod "$watched" | grep -q '^type=SYSCALL' && break; sleep 0.5; done
-echo "watched $(search usermod "$watched" | grep -m 1 '^type=SYSCALL' || echo nothing)"
-echo "unknown key $(search no-such-key "$watched" | grep -m 1 '^type=SYSCALL' || echo nothing)"
-echo "other command $(search usermod "$other" | grep -m 1 '^type=SYSCALL' || echo nothing)"
-"""
-)
+LOG = "/var/log/audit/audit.log"
+# One harmless deed a family, see probes/deeds.py. What a person does with more rights is recorded as user-emulation,
+# whose rule comes first; "privileged" is what root does.
+DEEDS = {
+    "scope": ("opens", "/etc/sudoers"),
+    "user-emulation": ("person", "sudo", "-n", "true"),
+    "identity": ("opens", "/etc/passwd"),
+    "usermod": ("runs", "usermod", "--help"),
+    "privileged": ("runs", "su", "--help"),
+    "logins": ("opens", "/var/log/lastlog", "/var/run/faillock"),
+    "session": ("opens", "/var/log/wtmp", "/var/run/utmp", "/var/log/btmp"),
+    "ssh": ("opens", "/etc/ssh/sshd_config"),
+    "time-change": ("asks_the_clock",),
+    "system-locale": ("opens", "/etc/hosts"),
+    "MAC-policy": ("opens", "/etc/apparmor.d"),
+    "mounts": ("runs", "unshare", "--mount", "true"),
+    "delete": ("deletes",),
+    "access": ("person", "cat", "/etc/shadow"),
+    "perm_mod": ("changes_mode",),
+    "kernel_modules": ("runs", "kmod", "--version"),
+    "kernel_parameters": ("opens", "/etc/sysctl.d"),
+}
+
+
+def deeds(site):
+    """Those of all families, and of what this site watches besides."""
+    found = [[key, *deed] for key, deed in DEEDS.items()]
+    for variable, verb in (("hardening_audit_watches", "opens"), ("hardening_audit_commands", "loads")):
+        found += [[key, verb, path] for path, key in site.get(site.box, variable, {}).items()]
+    source = (PROBES / "deeds.py").read_text(encoding="utf-8")
+    return f"{CONTAINER} --quiet && exit 3\n{python(source, found, LOG)}"
 
 
 def questions(site):
     log = "systemctl is-active auditd.service; ls -l /var/log/audit 2>/dev/null"
-    return {site.box: {"container": CONTAINER, "rules": RULES, "event": EVENT, "log": log}}
+    return {site.box: {"container": CONTAINER, "rules": RULES, "deeds": deeds(site), "log": log}}
 
 
 @pytest.fixture
@@ -86,20 +103,18 @@ def test_the_kernel_has_the_rules(site, said, audited, evidence):
 
 
 @pytest.mark.control("AUD-1")
-def test_a_watched_command_is_written_down(box, site, said, audited, evidence):
-    """This suite runs a watched command, and finds it in the record with the name of the person; and what nobody
-    watches is not found."""
+def test_each_family_of_events_is_written_down(box, site, said, audited, evidence):
+    """This suite does a harmless deed of each family, and finds it in the record with the number of who did it and the
+    name of the person; and what nobody watches is not found."""
     if box.user == "root":
         pytest.skip("this session is root's own, and what is recorded is what persons do: log in as one of them")
-    answers = {}
-    for line in said(site.box, "event").lines:
-        what, _type, event = line.partition(" type=")
-        answers[what.removesuffix(" nothing")] = event
-    evidence(answers.get("watched") or said(site.box, "event").text)
-    assert answers.get("watched"), f"a watched command left no trace: {said(site.box, 'event').text}"
-    assert re.search(r"\bauid=(?!unset|4294967295)\S+", answers["watched"]), "it is not said whose session it was"
-    for name in ("unknown key", "other command"):
-        assert not answers.get(name), f"the search finds anything, also with an {name}: {answers[name]}"
+    *found, other = said(site.box, "deeds").json
+    evidence("\n".join(f"{key}: {event[:200]}" for key, _number, event in found))
+    missing = [f"{key} (pid {number})" for key, number, event in found if not event]
+    assert not missing, f"left no trace: {', '.join(missing)}"
+    nobody = [key for key, _number, event in found if not re.search(r"\bauid=(?!unset|4294967295)\S+", event)]
+    assert not nobody, f"it is not said whose session it was: {', '.join(nobody)}"
+    assert not other[2], f"the search finds anything: {other[2]}"
 
 
 @pytest.mark.control("AUD-1")

@@ -166,6 +166,22 @@ def install(target: Reach, *, container: bool) -> dict[str, str]:
     return there
 
 
+@functools.cache
+def log_server() -> dict[str, str]:
+    """The role's variables for a log server, where nobody answers: messages wait, which stops no one."""
+    with tempfile.TemporaryDirectory() as name:
+        key, certificate = Path(name) / "key", Path(name) / "certificate"
+        request = ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2", "-subj", "/CN=lab"]
+        run([*request, "-keyout", key, "-out", certificate])
+        return {
+            "hardening_log_server": "192.0.2.1",
+            "hardening_log_server_name": "logs.example.org",
+            "hardening_log_server_ca": certificate.read_text(),
+            "hardening_log_server_client_certificate": certificate.read_text(),
+            "hardening_log_server_client_key": key.read_text(),
+        }
+
+
 @dataclasses.dataclass(frozen=True)
 class Lynis:
     """What Lynis says: its index, and what it would have otherwise."""
