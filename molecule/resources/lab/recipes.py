@@ -13,7 +13,7 @@ BASE = """
     ca-certificates python3 python3-apt python3-cryptography sudo curl openssl ssl-cert acl unattended-upgrades
     apt-utils less tzdata
     libpam-pwquality cracklib-runtime libpam-tmpdir aide needrestart debsums apt-listchanges apt-show-versions lynis
-    debsecan chkrootkit
+    debsecan
 """
 
 # The bare server: what the site needs on the host is preloaded, because installing under emulation takes minutes.
@@ -22,7 +22,7 @@ SERVER = """
     attr python3-yaml python3-debian apparmor jq rsync xz-utils squashfs-tools zstd systemd-timesyncd
     netcat-openbsd age
     acct apparmor-utils fail2ban python3-systemd sysstat auditd audispd-plugins cron logrotate rsyslog rsyslog-openssl
-    openscap-scanner libpam-oath
+    openscap-scanner libpam-oath chkrootkit
 """
 
 KERNEL = " linux-image-cloud-amd64 initramfs-tools lz4"
@@ -32,14 +32,14 @@ PACKAGES: dict[str, dict[str, str]] = {
     # Debian 13 no longer has python3-pylxd.
     "server": {"bookworm": SERVER + " python3-pylxd", "trixie": SERVER},
     "vm": {"bookworm": SERVER + KERNEL + " python3-pylxd", "trixie": SERVER + KERNEL},
-    "proxy": {"*": "apache2 certbot"},
+    "proxy": {"*": "apache2 certbot apparmor"},
     "app": {
-        "bookworm": "tomcat10 openjdk-17-jre-headless",
-        "trixie": "tomcat10 openjdk-21-jre-headless",
+        "bookworm": "tomcat10 openjdk-17-jre-headless apparmor",
+        "trixie": "tomcat10 openjdk-21-jre-headless apparmor",
     },
     "db": {
-        "bookworm": "postgresql postgresql-15-postgis-3 python3-psycopg2",
-        "trixie": "postgresql postgresql-17-postgis-3 python3-psycopg2",
+        "bookworm": "postgresql postgresql-15-postgis-3 python3-psycopg2 apparmor",
+        "trixie": "postgresql postgresql-17-postgis-3 python3-psycopg2 apparmor",
     },
 }
 # The packages that openssh-server would bring to a machine without it.
@@ -85,8 +85,8 @@ ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 rm -f "$root"/etc/ssh/ssh_host_* "$root/etc/hostname" "$root"/var/lib/dbus/machine-id
 : > "$root/etc/machine-id"
 rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdebstrap"
-# Nothing may start updating by itself while a test runs.
-chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer
+# Nothing may start updating by itself while a test runs; and chkrootkit never ends in a nested container.
+chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer chkrootkit.timer
 if [ "$image" != vm ]; then
     # What published LXD images have too: AppArmor forbids an unprivileged container the mounts of these sandboxes, and
     # without them networkd, resolved and logind do not start.
