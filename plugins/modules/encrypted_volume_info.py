@@ -49,7 +49,7 @@ volume:
     state:
       description:
         - V(absent), V(foreign) (something else is there), V(initialising) (never finished), V(closed), V(interrupted)
-          (half open or suspended: cryptsetup was killed; opening and closing mend it), V(open) or V(mounted).
+          (half open or suspended, as cryptsetup was killed; opening and closing mend it), V(open) or V(mounted).
       type: str
       sample: mounted
     uuid:

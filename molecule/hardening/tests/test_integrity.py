@@ -13,7 +13,7 @@ import pytest
 def machine(inside, request):
     """What the tests before this one did to the machine is none of its business."""
     found = inside[request.param]
-    found.check_output("hardening-integrity accept")
+    found.check_output("systemctl stop hardening-integrity-accept.service; hardening-integrity accept")
     return found
 
 

@@ -11,15 +11,37 @@ import time
 import pytest
 
 SECRET = "3132333435363738393031323334353637383930"
+# OpenSSH's own tests have a token made of software, which does what a real one does where nobody can touch anything.
+TOKEN = r"""
+set -eu
+mkdir -p /opt/token; cd /opt/token
+apt-get download -qq openssh-tests 2>/dev/null || { apt-get update -qq; apt-get download -qq openssh-tests; }
+dpkg-deb --fsys-tarfile openssh-tests_*.deb | tar -xO ./usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so > token.so
+key() { name=$1; shift; ssh-keygen -q -t ed25519-sk -w /opt/token/token.so -N '' -C $name -f $name "$@"; }
+key verified -O verify-required
+key touched
+key untouched -O verify-required -O no-touch-required
+cat *.pub
+"""
 
 
 @pytest.fixture(scope="module")
-def carol(converge, server, lab):
+def token(inside):
+    """A person's machine, with a token and three keys in it. Their public halves."""
+    machine = inside["worker"]
+    try:
+        yield machine.check_output(TOKEN).splitlines()
+    finally:
+        machine.run("rm -rf /opt/token")
+
+
+@pytest.fixture(scope="module")
+def carol(converge, server, lab, token):
     """An administrator with a code, and dave, whose keys have to live in a token."""
     key = lab.key.with_suffix(".pub").read_text().strip()
     admins = [{"name": "alice", "keys": [key]},
               {"name": "carol", "keys": [key], "second_factor": "totp", "totp_secret": SECRET},
-              {"name": "dave", "keys": [key], "second_factor": "fido2"}]
+              {"name": "dave", "keys": [key, *token], "second_factor": "fido2"}]
     done = converge(hardening_admins=admins)
     assert done.returncode == 0, done.stdout
     assert SECRET not in done.stdout
@@ -91,6 +113,23 @@ def test_who_has_a_token_cannot_use_a_key_in_a_file(carol, lab, tmp_path, login)
 
 
 @pytest.mark.control("USR-5")
+def test_the_token_opens_a_session_once_its_owner_was_there(carol, lab, inside):
+    """Touched, and with the PIN. A stolen token without the PIN, and one that malware uses unseen, open nothing."""
+    assert carol
+
+    def use(key: str):
+        return inside["worker"].run(
+            "ssh -p 822 -o BatchMode=yes -o SecurityKeyProvider=/opt/token/token.so -o IdentitiesOnly=yes"
+            f" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -i /opt/token/{key}"
+            f" dave@{lab.machines['shell'].address} sudo -n id -u")
+
+    opened = use("verified")
+    assert opened.stdout.strip() == "0", opened.stderr
+    for key in ("touched", "untouched"):
+        assert "Permission denied (publickey)" in use(key).stderr, key
+
+
+@pytest.mark.control("USR-5")
 def test_used_codes_are_no_change(carol, converge, lab, tmp_path):
     """pam_oath writes down which code was used last; the role leaves that alone."""
     _, again, admins = carol
@@ -100,10 +139,23 @@ def test_used_codes_are_no_change(carol, converge, lab, tmp_path):
 
 
 @pytest.mark.control("REL-1")
-def test_ansible_itself_is_never_asked_for_a_code(carol, converge):
-    """Nobody could type it: such a run is refused before it changes anything, and says what to do."""
+@pytest.mark.parametrize("name", ["carol", "dave"])
+def test_ansible_itself_is_never_asked_for_a_second_factor(carol, converge, name):
+    """Nobody could answer: such a run is refused before it changes anything, and says what to do."""
     _, _, admins = carol
-    refused = converge(hardening_admins=admins, hardening_login_user="carol")
+    refused = converge(hardening_admins=admins, hardening_login_user=name)
 
     assert refused.returncode != 0
     assert "Ansible cannot type codes" in refused.stdout
+
+
+@pytest.mark.control("REL-1")
+def test_who_has_to_have_a_token_but_has_none_is_named(carol, converge, lab):
+    """The run would shut dave out, and only dave would notice."""
+    _, _, admins = carol
+    key = lab.key.with_suffix(".pub").read_text().strip()
+    refused = converge(hardening_admins=[*admins[:2], {"name": "dave", "keys": [key], "second_factor": "fido2"}])
+
+    assert refused.returncode != 0
+    assert "a key in a token only" in refused.stdout
+    assert "dave" in refused.stdout

@@ -21,8 +21,7 @@ UNDO = """
 """
 OURS = [
     "/etc/sysctl.d/zzz-hardening.conf", "/etc/audit/rules.d/50-hardening.rules", "/etc/modprobe.d/hardening.conf",
-    "/usr/share/pam-configs/hardening-unix", "/etc/systemd/system/aidecheck.timer", "/usr/local/sbin/hardening-scan",
-]
+    "/usr/share/pam-configs/hardening-unix", "/etc/systemd/system/aidecheck.timer", "/usr/local/sbin/hardening-scan",]
 LOOK = ("find /etc /usr/local -xdev -type f -exec sha256sum {} + | sort -k 2;"
         " find /etc /usr/local -xdev -type l -printf '%p %l\\n' | sort")
 
@@ -45,7 +44,7 @@ def undone(lab, machine, tmp_path_factory):
 
 def test_nothing_of_ours_is_left_and_what_was_there_is_back(undone, login):
     """PAM lets people in without our profiles, the daemons run, and the administrator still gets in."""
-    for path in OURS:
+    for path in [*OURS, "/usr/local/share/hardening-content-ds.xml"]:
         assert not undone.file(path).exists, path
     assert "hardening" not in undone.file("/etc/systemd/journald.conf").content_string.lower()
     assert "pam_faillock" not in undone.check_output("cat /etc/pam.d/common-auth")
