@@ -94,7 +94,8 @@ class ManagedFile:
 
     def __init__(self, params: t.Mapping[str, t.Any], root: Path = Path("/"), owner: tuple[int, int] = (0, 0)) -> None:
         self.path = params["path"]
-        self._original = root / params["original"].lstrip("/") if params.get("original") else None
+        self._keep = params.get("original") or ""
+        self._original = root / self._keep.lstrip("/") if self._keep else None
         self._secret = params.get("secret_content") is not None or any(
             line.get("secret") is not None for line in params.get("lines") or []
         )
@@ -142,6 +143,12 @@ class ManagedFile:
     @property
     def changed(self) -> bool:
         return self.before != self.after
+
+    @property
+    def written(self) -> list[str]:
+        """All that the change makes or alters; what was kept of somebody else's once is never written again."""
+        keeps = self._original and self.before.content is not None and not self._original.exists()
+        return [self.path, *([self._keep] if keeps else [])]
 
     def diff(self) -> dict[str, str]:
         before, after = self.before.describe(), self.after.describe()

@@ -46,13 +46,22 @@ def login(lab):
 
 
 @pytest.fixture(scope="session")
-def converge(lab):
-    """Run the scenario's play on the server, or on those that match, with other variables."""
+def play(lab):
+    """The command that runs the scenario's play on the server, or on those that match, with other variables."""
 
-    def run(limit: str = "shell", **variables) -> subprocess.CompletedProcess:
-        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--limit", limit,
-                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-                              check=False, env={**os.environ, **PLAIN})
+    def command(limit: str = "shell", **variables) -> list[str]:
+        return ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--limit", limit,
+                "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def converge(play):
+    """Run it."""
+
+    def run(*limit: str, **variables) -> subprocess.CompletedProcess:
+        return subprocess.run(play(*limit, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=240, check=False, env={**os.environ, **PLAIN})
 
     return run
