@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import stat
 import typing as t
 from pathlib import Path
 
@@ -52,6 +53,8 @@ if [ -e "$1" ] || [ -L "$1" ]; then mv -fT "$1" "$2" || failed=yes; fi
 }}
 failed=
 {files}
+# Commands that do something else on the way back can tell by this.
+export SECUREBOX_RESTORING=yes
 if [ "$failed" ]; then
 echo "Not all of the old settings of {name} are back yet."
 exit 1
@@ -67,7 +70,7 @@ exit 1
 fi
 fi
 rm -rf {units} "$state"
-if systemctl --quiet is-active {timer}; then systemctl stop {timer}; fi
+if systemctl --quiet is-active {timer}; then systemctl stop {timer}; systemctl daemon-reload; fi
 """
 
 # It tries again: what stood in the way, a full disk or somebody's half-finished work, may be gone by then.
@@ -244,10 +247,18 @@ class Guard:
         ]
 
     def _save(self, path: str, copy: Path, beside: list[Path]) -> str:
-        """The command that puts the file back. Directories above it are never touched, nor is anything beside it."""
+        """The command that puts the file back. Nothing beside it is touched, and of a directory only who may enter."""
         source = self._at(path)
         if not source.exists() and not source.is_symlink():
-            return f"{shlex.join(['rm', '-f', str(source)])} || failed=yes"
+            # Directories that were not there either go too, unless somebody else has put something into them since.
+            missing = [str(directory) for directory in source.parents if not directory.exists()]
+            return "\n".join([
+                f"{shlex.join(['rm', '-f', str(source)])} || failed=yes",
+                *(f"rmdir {shlex.quote(directory)} 2>/dev/null" for directory in missing)])
+        if source.is_dir() and not source.is_symlink():
+            status = source.stat()
+            return (f"{shlex.join(['chown', f'{status.st_uid}:{status.st_gid}', str(source)])} &&"
+                    f" {shlex.join(['chmod', f'{stat.S_IMODE(status.st_mode):04o}', str(source)])} || failed=yes")
         now = self._state / "restoring" / copy.name
         if not same_file_system(source, copy.parent):
             # Another file system: renaming works within one only. Directories of configuration pass over such names,

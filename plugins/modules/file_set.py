@@ -107,9 +107,18 @@ options:
         elements: list
         default: []
       apply:
-        description: Commands that make the files effective. They also have to do so for the old ones.
+        description:
+          - Commands that make the files effective. They also have to do so for the old ones; then the variable
+            E(SECUREBOX_RESTORING) is set for them.
         type: list
         elements: list
+        default: []
+      touches:
+        description:
+          - Paths that these commands change themselves. They are put back together with the files; of a directory, mode
+            and owner only.
+        type: list
+        elements: path
         default: []
   confirm:
     description:
@@ -180,6 +189,7 @@ class Subject:
         self.name = params["name"]
         self.check = params["check"]
         self.apply = params["apply"]
+        self.touches = params.get("touches") or []
         self.changes = [file for file in (ManagedFile(item, **place) for item in params["files"]) if file.changed]
 
 
@@ -190,6 +200,7 @@ def ensure(
     **place: t.Any,
 ) -> dict[str, t.Any]:
     """Observe, compare, act. Free of AnsibleModule."""
+    place["rehearsal"] = check_mode
     confirm = params.get("confirm")
     guard = Guard(confirm["name"] if confirm else "file-set", run, place.get("root", Path("/")), timed=bool(confirm))
     subjects = differing(params["subjects"], place)
@@ -225,7 +236,9 @@ def change(
     files = [file for subject in subjects for file in subject.changes]
     checks = [command for subject in subjects for command in subject.check]
     applying = [command for subject in subjects for command in subject.apply]
-    guard.save([file.path for file in files], applying, checks)
+    paths = [path for file in files for path in file.written]
+    touched = [path for subject in subjects for path in subject.touches]
+    guard.save(list(dict.fromkeys([*paths, *touched])), applying, checks)
     if confirm:
         guard.arm(confirm["seconds"])
     try:
@@ -257,6 +270,7 @@ def main() -> None:
                     "files": {"type": "list", "elements": "dict", "default": [], "options": ARGUMENTS},
                     "check": commands,
                     "apply": commands,
+                    "touches": {"type": "list", "elements": "path", "default": []},
                 },
             },
             "confirm": {

@@ -61,6 +61,38 @@ def test_restoring_brings_files_back_and_removes_new_ones(machine, guard):
     assert not guard.armed
 
 
+def test_directories_are_as_they_were(machine):
+    """Mode of one that was there, whatever lies in it; one that was not goes, unless somebody uses it meanwhile."""
+    there = machine.root / "etc/cron.d"
+    there.mkdir(mode=0o750)
+    guard = Guard("modes", machine.run, machine.root)
+    guard.save(["/etc/cron.d", "/etc/ours/deep/file", "/etc/shared/file"], [])
+    there.chmod(0o700)
+    (there / "job").write_text("somebody's\n")
+    for place in ("ours/deep", "shared"):
+        (machine.root / "etc" / place).mkdir(parents=True)
+        (machine.root / "etc" / place / "file").write_text("ours\n")
+    (machine.root / "etc/shared/other").write_text("somebody's\n")
+
+    guard.restore()
+
+    assert there.stat().st_mode & 0o777 == 0o750
+    assert (there / "job").exists()
+    assert not (machine.root / "etc/ours").exists()
+    assert [path.name for path in (machine.root / "etc/shared").iterdir()] == ["other"]
+
+
+def test_commands_can_tell_the_way_back(machine):
+    """Some have to do another thing then: start again what they stopped."""
+    guard = Guard("back", machine.run, machine.root)
+    guard.save([], [["sh", "-c", f'echo "$SECUREBOX_RESTORING" > {machine.root}/told']])
+    guard.declare_applying()
+
+    guard.restore()
+
+    assert (machine.root / "told").read_text() == "yes\n"
+
+
 def test_a_daemon_that_never_saw_the_change_is_not_restarted(machine, guard):
     break_it(machine)
 
