@@ -260,3 +260,27 @@ def test_data_outlives_its_container(books, query):
 def test_the_service_may_have_as_many_tasks_as_its_machine(books):
     """systemd's own limit is a part of the container's: each session is a process."""
     assert books.check_output("systemctl show --property TasksMax --value 'postgresql@*'") == "infinity"
+
+
+@pytest.mark.control("SYS-2")
+def test_postgresql_has_a_profile_that_can_complain_or_be_taken_away(books, query):
+    """Files and unit only: whether it is enforced shows where the kernel has AppArmor, and verify asks there."""
+    profile = "/etc/apparmor.d/db_postgresql"
+    unit = "systemctl show --property AppArmorProfile --value 'postgresql@15-main'"
+
+    assert "db_postgresql_start" in books.check_output(unit)
+    books.check_output(f"apparmor_parser --skip-kernel-load --skip-cache --quiet {profile}")
+    try:
+        assert changed(converge("--extra-vars", '{"db_postgresql_apparmor": "complain"}'))
+        assert books.file(profile).content_string.count(", complain)") == 2
+
+        assert changed(converge("--extra-vars", '{"db_postgresql_apparmor": "off"}'))
+        assert not books.file(profile).exists
+        assert books.check_output(unit) == ""
+        assert query("SELECT 1") == "1"
+    finally:
+        restored = converge()
+
+    assert changed(restored)
+    assert "db_postgresql_start" in books.check_output(unit)
+    assert changed(converge()) == 0

@@ -570,3 +570,56 @@ def test_a_subject_that_is_off(load, value):
     run = Run(load("scan"), {"hardening_scan": value})
     with pytest.raises(LookupError, match="hardening_scan is off"):
         run("test_machines_are_scanned_every_week")
+
+
+TRIED = {"read /etc/shadow": "Permission denied", "list /root": "Permission denied",
+         "write to /run": "Permission denied", "run /bin/true": "Permission denied",
+         "read /etc/passwd": "done", "open /dev/null": "done"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("main db_postgresql (enforce)\nother db_postgresql (enforce)", None),
+        ("main db_postgresql//&db_postgresql_start (enforce)", None),
+        ("main db_postgresql_start (enforce)", "not under db_postgresql"),
+        ("main db_postgresql (complain)", "not under db_postgresql"),
+        ("main db_postgresql (enforce)\nother unconfined", "but unconfined"),
+        ("other db_postgresql (enforce)", "does not run"),
+        ("", "does not run"),
+    ],
+)
+def test_services_under_their_profiles(load, text, why):
+    run = Run(load("apparmor"), db_processes=text)
+    if why is None:
+        assert "processes, db_postgresql" in run("test_the_service_is_confined", group="db", with_apparmor=None)
+    else:
+        with pytest.raises(AssertionError, match=why):
+            run("test_the_service_is_confined", group="db", with_apparmor=None)
+
+
+@pytest.mark.parametrize(
+    ("free", "held", "why"),
+    [
+        ({}, {}, None),
+        ({}, {"list /root": "done"}, "list /root"),
+        ({}, {"read /etc/passwd": "Permission denied"}, "read /etc/passwd"),
+        ({"read /etc/shadow": "Permission denied"}, {}, "says nothing"),
+    ],
+    ids=["as it should be", "one thing is let through", "everything is refused", "refused anyway"],
+)
+def test_what_profiles_refuse(load, free, held, why):
+    told = {"free": {**dict.fromkeys(TRIED, "done"), **free}, "confined": {**TRIED, **held}}
+    run = Run(load("apparmor"), db_tried=json.dumps(told))
+    if why is None:
+        assert "list /root: Permission denied" in run("test_the_profile_refuses", group="db", with_apparmor=None)
+    else:
+        with pytest.raises(AssertionError, match=why):
+            run("test_the_profile_refuses", group="db", with_apparmor=None)
+
+
+@pytest.mark.parametrize(("mode", "why"), [("off", "is off"), (False, "is off"), ("complain", "is complain")])
+def test_a_profile_that_is_not_meant_to_forbid_is_not_judged(load, mode, why):
+    run = Run(load("apparmor"), {"db_postgresql_apparmor": mode}, db_processes="main unconfined")
+    with pytest.raises(LookupError, match=why):
+        run("test_the_service_is_confined", group="db", with_apparmor=None)
