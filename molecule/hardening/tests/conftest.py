@@ -29,6 +29,22 @@ def server(inside):
     return inside["shell"]
 
 
+@pytest.fixture(scope="module", params=["shell", "next"])
+def machine(inside, request):
+    """A server of each release."""
+    return inside[request.param]
+
+
+@pytest.fixture(scope="session")
+def scripts():
+    """Run one of this scenario's scripts on a machine."""
+
+    def run(machine, name: str) -> str:
+        return machine.check_output("sh -c %s", (SCENARIO / "files" / name).read_text())
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def login(lab):
     """Try to log in to the server, never over a connection that is there already."""
@@ -54,6 +70,13 @@ def play(lab):
                 "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
 
     return command
+
+
+@pytest.fixture(scope="session")
+def few():
+    """Variables for a run of what decides who gets in, without what only takes time."""
+    return {f"hardening_{name}": False for name in (
+        "services", "time", "updates", "logging", "audit", "integrity", "apparmor", "bans", "scan")}
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,6 @@ import pytest
 GOOD, OTHER = "Vier-Zebras_grasen7", "Acht~Kamele/dosen3"
 
 
-@pytest.fixture(scope="module", params=["shell", "next"])
-def machine(inside, request):
-    return inside[request.param]
-
-
 @pytest.fixture(scope="module")
 def bob(machine):
     """Somebody with a password, who may run one command by sudo: see converge.yml."""

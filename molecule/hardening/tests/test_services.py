@@ -9,11 +9,6 @@ import subprocess
 import pytest
 
 
-@pytest.fixture(scope="module", params=["shell", "next"])
-def machine(inside, request):
-    return inside[request.param]
-
-
 @pytest.mark.control("MIN-1")
 def test_a_unit_that_was_switched_off_does_not_start(machine):
     """Also when somebody installs it later. Others start as ever."""
