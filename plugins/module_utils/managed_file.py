@@ -56,8 +56,13 @@ class FileState(t.NamedTuple):
         return self.content.decode("utf-8", "replace")
 
 
-def account(name: str | None, default: int, find: t.Callable[[str], int], path: str) -> int:
-    """The number of a user or group. ValueError when this machine has none of that name."""
+def account(
+    name: str | None, default: int, find: t.Callable[[str], int], path: str, rehearsal: bool = False
+) -> int:
+    """The number of a user or group. ValueError when this machine has none of that name.
+
+    A rehearsal does not know which accounts packages would have brought by then.
+    """
     if name is None:
         return default
     if name.isdecimal():
@@ -65,6 +70,8 @@ def account(name: str | None, default: int, find: t.Callable[[str], int], path: 
     try:
         return find(name)
     except KeyError:
+        if rehearsal:
+            return default
         raise ValueError(f"{path}: this machine has no user or group {name}") from None
 
 
@@ -92,7 +99,13 @@ def with_lines(text: str, edits: t.Sequence[t.Mapping[str, t.Any]]) -> str:
 class ManagedFile:
     """A path together with the state that it should have."""
 
-    def __init__(self, params: t.Mapping[str, t.Any], root: Path = Path("/"), owner: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self,
+        params: t.Mapping[str, t.Any],
+        root: Path = Path("/"),
+        owner: tuple[int, int] = (0, 0),
+        rehearsal: bool = False,
+    ) -> None:
         self.path = params["path"]
         self._keep = params.get("original") or ""
         self._original = root / self._keep.lstrip("/") if self._keep else None
@@ -101,8 +114,8 @@ class ManagedFile:
         )
         self._real = root / self.path.lstrip("/")
         self._owner = (
-            account(params.get("owner"), owner[0], lambda name: pwd.getpwnam(name).pw_uid, self.path),
-            account(params.get("group"), owner[1], lambda name: grp.getgrnam(name).gr_gid, self.path),
+            account(params.get("owner"), owner[0], lambda name: pwd.getpwnam(name).pw_uid, self.path, rehearsal),
+            account(params.get("group"), owner[1], lambda name: grp.getgrnam(name).gr_gid, self.path, rehearsal),
         )
         self.before = self._observe()
         self.after = self._wanted(params)

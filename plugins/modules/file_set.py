@@ -200,6 +200,7 @@ def ensure(
     **place: t.Any,
 ) -> dict[str, t.Any]:
     """Observe, compare, act. Free of AnsibleModule."""
+    place["rehearsal"] = check_mode
     confirm = params.get("confirm")
     guard = Guard(confirm["name"] if confirm else "file-set", run, place.get("root", Path("/")), timed=bool(confirm))
     subjects = differing(params["subjects"], place)

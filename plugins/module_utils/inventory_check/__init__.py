@@ -16,10 +16,11 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
     structure,
     tiers,
     volume,
+    wazuh,
 )
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import Problem, Site
 
-PARTS = (structure, roles, access, volume, containers, flows, hosts, tiers, server)
+PARTS = (structure, roles, access, volume, containers, flows, hosts, wazuh, tiers, server)
 
 
 def check(site: Site) -> list[Problem]:

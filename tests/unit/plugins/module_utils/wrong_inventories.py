@@ -49,6 +49,21 @@ def device(kind="block", size=100 * GIB, signatures=()):
 
 # name: (variables changed, what the server is like, parts of the message)
 WRONG = {
+    "a Wazuh manager, and no key for its agent's package": (
+        box(hardening_wazuh_manager="wazuh.example.org"),
+        {},
+        ["hardening_wazuh_repository_key", "not set", "wazuh.example.org", "group_vars/box/"],
+    ),
+    "a private key where the public one belongs": (
+        box(hardening_wazuh_manager="10.0.0.5", hardening_wazuh_repository_key="-----BEGIN PGP PRIVATE KEY BLOCK-----"),
+        {},
+        ["hardening_wazuh_repository_key", "no public key in armour"],
+    ),
+    "a Wazuh manager with its port": (
+        box(hardening_wazuh_manager="10.0.0.5 1514"),
+        {},
+        ["hardening_wazuh_manager", "10.0.0.5 1514", "without port"],
+    ),
     "no passphrase source": (
         box(encrypted_volume_passphrase=UNSET),
         {},

@@ -67,6 +67,14 @@ def test_check_then_do_then_nothing(machine):
     assert len(machine.ran) == 2
 
 
+def test_a_rehearsal_passes_over_an_account_that_is_not_there_yet(machine):
+    """A package would have made it by then; the run itself needs it."""
+    assert machine.ensure(subject(group="no-such-group"), check_mode=True)["changed"]
+
+    with pytest.raises(ValueError, match="no user or group no-such-group"):
+        machine.ensure(subject(group="no-such-group"))
+
+
 def test_what_commands_and_originals_leave_is_put_back_too(machine):
     """A change that failed leaves nothing: not what its commands wrote, not the copy of what was there before."""
     (machine.root / "etc/one").write_text("theirs\n")
