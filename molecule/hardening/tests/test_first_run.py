@@ -81,7 +81,7 @@ def silent_port(bare):
 
 
 def test_a_first_run_whose_ansible_is_killed_is_undone_by_the_host(play, few, bare, as_delivered, silent_port):
-    """Killed after all is in force, and before anybody could confirm it: root is refused by then, and at another port."""
+    """After all is in force, before anybody could confirm it: root is refused by then, and at another port."""
     state = "/var/lib/securebox/rollback/hardening"
     command = play(MACHINE, lab_servers=MACHINE, hardening_login_port=silent_port,
                    hardening_login_seconds=SECONDS, **few)
