@@ -55,7 +55,7 @@ def as_delivered(bare, login):
         assert login("id -u", "root", 22, machine=MACHINE).stdout.strip() == "0"
         for name, look in SAME.items():
             now = bare.check_output(look).splitlines()
-            assert not set(before[name]) ^ set(now), name
+            assert sorted(set(before[name]) - set(now)) == sorted(set(now) - set(before[name])), name
         assert running <= set(bare.check_output(RUNNING).split())
         assert set(bare.check_output(FAILED).split()) <= failed
 

@@ -32,10 +32,10 @@ PACKAGES: dict[str, dict[str, str]] = {
     # Debian 13 no longer has python3-pylxd.
     "server": {"bookworm": SERVER + " python3-pylxd", "trixie": SERVER},
     "vm": {"bookworm": SERVER + KERNEL + " python3-pylxd", "trixie": SERVER + KERNEL},
-    "proxy": {"*": "apache2 certbot"},
+    "proxy": {"*": "apache2 certbot apparmor"},
     "app": {
-        "bookworm": "tomcat10 openjdk-17-jre-headless",
-        "trixie": "tomcat10 openjdk-21-jre-headless",
+        "bookworm": "tomcat10 openjdk-17-jre-headless apparmor",
+        "trixie": "tomcat10 openjdk-21-jre-headless apparmor",
     },
     "db": {
         "bookworm": "postgresql postgresql-15-postgis-3 python3-psycopg2 apparmor",
