@@ -38,6 +38,8 @@ CONTENT = "/usr/share/xml/scap/ssg/content/ssg-debian{number}-ds.xml"
 NUMBERS = {"bookworm": 12, "trixie": 13}
 XCCDF = "{http://checklists.nist.gov/xccdf/1.2}"
 RULE = "xccdf_org.ssgproject.content_rule_"
+PROFILE = "xccdf_org.ssgproject.content_profile_"
+LEVELS = {1: "cis_level1_server", 2: "cis_level2_server"}
 # What counts for the share: a rule that could not be judged has not been passed.
 JUDGED = ("pass", "fail", "error", "unknown")
 # Emulated machines take minutes for what a container does in ten seconds.
@@ -234,27 +236,46 @@ class Scap:
         return 100 * self.counts["pass"] / sum(self.counts.get(word, 0) for word in JUDGED)
 
 
-def openscap(target: Reach, level: int, release: str) -> Scap:
-    """The CIS benchmark for servers, level 1 or 2, which holds level 1.
+def openscap(target: Reach, release: str) -> dict[int, Scap]:
+    """The CIS benchmark for servers, by level: 2 is looked at, which holds 1, so nothing is looked at twice.
 
     Some rules are scripts, which OpenSCAP puts into /tmp: where nothing is executed there, they end in an error. They
     are asked once more, from a /tmp of their own.
     """
     results = "/root/judge-results.xml"
     content = CONTENT.format(number=NUMBERS[release])
-    command = f"oscap xccdf eval --profile cis_level{level}_server --results {results}"
+    command = f"oscap xccdf eval --profile {LEVELS[2]} --results {results}"
     # 2: it went well, and rules have failed.
     judge = (
         f"rm -f {results}; {{}} {content} >/dev/null;"
         f" code=$?; [ $code = 0 ] || [ $code = 2 ] || exit $code; cat {results}; rm {results}"
     )
-    found = read_openscap(target.run(judge.format(command)))
+    text = target.run(judge.format(command))
+    found = read_openscap(text)
     if found.errors:
         rules = " ".join(f"--rule {RULE}{name}" for name in found.errors)
         apart = "unshare --mount sh -c 'mount -t tmpfs -o nosuid,nodev tmpfs /tmp && exec \"$@\"' -"
         again = read_openscap(target.run(judge.format(f"{apart} {command} {rules}")), whole=False)
         found = Scap(found.outcomes | {name: again.outcomes.get(name, "error") for name in found.errors})
-    return found
+    return {1: narrowed(found, text), 2: found}
+
+
+def narrowed(found: Scap, text: str) -> Scap:
+    """What level 1 asks for too. It may not ask for anything else, nor for other values."""
+    first, second = (settings(text, LEVELS[level]) for level in (1, 2))
+    if not first or first.items() - second.items():
+        odd = sorted(name for name, value in first.items() if second.get(name) != value)
+        raise LabError(f"CIS level 2 of this content does not hold level 1: {', '.join(odd) or 'it is not there'}")
+    return Scap({name: outcome for name, outcome in found.outcomes.items() if first.get(RULE + name) == "true"})
+
+
+def settings(text: str, profile: str) -> dict[str, str]:
+    """What a profile selects, and which values it sets, as it stands in the results."""
+    found = ElementTree.fromstring(text).find(f".//{XCCDF}Profile[@id='{PROFILE}{profile}']")
+    if found is None:
+        return {}
+    chosen = {item.get("idref", ""): "true" for item in found.iter(f"{XCCDF}select") if item.get("selected") == "true"}
+    return chosen | {item.get("idref", ""): item.get("selector", "") for item in found.iter(f"{XCCDF}refine-value")}
 
 
 def read_openscap(text: str, *, whole: bool = True) -> Scap:

@@ -69,8 +69,8 @@ def test_the_share_is_of_the_rules_that_could_be_judged():
 
 @pytest.mark.parametrize(("release", "number"), [("bookworm", "12"), ("trixie", "13")])
 def test_the_profile_is_of_that_level_and_release(release, number):
-    machine = Machine(oscap=sample("openscap-results.xml"))
-    judges.openscap(machine.reach, 2, release)
+    machine = Machine(oscap=scap(other="pass"))
+    judges.openscap(machine.reach, release)
     assert f"ssg-debian{number}-ds.xml" in machine.lines[0]
     assert "--profile cis_level2_server" in machine.lines[0]
 
@@ -241,14 +241,24 @@ def scap(**outcomes):
     """A results file that is as small as it can be."""
     rules = "".join(f'<rule-result idref="{judges.RULE}{name}"><result>{outcome}</result></rule-result>'
                     for name, outcome in outcomes.items())
-    return f'<Benchmark xmlns="http://checklists.nist.gov/xccdf/1.2">{rules}</Benchmark>'
+    return f'<Benchmark xmlns="http://checklists.nist.gov/xccdf/1.2">{profiles()}{rules}</Benchmark>'
+
+
+def profiles(first: str = "other", second: str = "other script", value: str = "3") -> str:
+    """Level 1 and 2, with the rules that they select, and a value."""
+    return "".join(
+        f'<Profile id="{judges.PROFILE}{judges.LEVELS[level]}">'
+        + "".join(f'<select idref="{judges.RULE}{name}" selected="true"/>' for name in rules.split())
+        + f'<refine-value idref="tries" selector="{value if level == 1 else 3}"/></Profile>'
+        for level, rules in ((1, first), (2, second))
+    )
 
 
 def test_scripts_that_could_not_run_are_asked_again_where_they_can():
     """Nothing is executed in a hardened /tmp. What comes out the second time counts, and only for those rules."""
     machine = Machine(**{"unshare": scap(script="pass", other="fail"), "oscap": scap(other="pass", script="error")})
 
-    found = judges.openscap(machine.reach, 1, "bookworm")
+    found = judges.openscap(machine.reach, "bookworm")[2]
 
     assert found.outcomes == {"other": "pass", "script": "pass"}
     assert f"--rule {judges.RULE}script" in machine.lines[1]
@@ -258,4 +268,17 @@ def test_scripts_that_could_not_run_are_asked_again_where_they_can():
 def test_a_script_that_does_not_answer_the_second_time_has_failed():
     machine = Machine(**{"unshare": scap(), "oscap": scap(other="pass", script="error")})
 
-    assert judges.openscap(machine.reach, 2, "bookworm").failed == ["script"]
+    assert judges.openscap(machine.reach, "bookworm")[2].failed == ["script"]
+
+
+def test_level_2_is_looked_at_and_level_1_read_from_it():
+    machine = Machine(oscap=scap(other="pass", script="fail"))
+    found = judges.openscap(machine.reach, "bookworm")
+    assert (found[1].share, found[2].share, len(machine.lines)) == (100, 50, 1)
+
+
+@pytest.mark.parametrize("odd", [{"first": "other third"}, {"value": "4"}, {"first": "", "value": "4"}])
+def test_a_level_1_that_level_2_does_not_hold_is_an_error(odd):
+    text = scap(other="pass").replace(profiles(), profiles(**odd))
+    with pytest.raises(LabError, match="does not hold level 1"):
+        judges.openscap(Machine(oscap=text).reach, "bookworm")
