@@ -22,7 +22,8 @@ DEV ?=
 scenarios_where = $(notdir $(patsubst %/molecule.yml,%,$(shell grep $(1) "engine: vm" molecule/*/molecule.yml)))
 # An emulated machine needs the processors for itself; the others leave half of them idle.
 VM_SCENARIOS := $(call scenarios_where,-l)
-CONTAINER_SCENARIOS := $(call scenarios_where,-L)
+# The longest one first: the others fit beside it.
+CONTAINER_SCENARIOS := hardening $(filter-out hardening,$(call scenarios_where,-L))
 SCENARIOS ?= $(CONTAINER_SCENARIOS) $(VM_SCENARIOS)
 
 # The Debian release of machines whose platform names none.
@@ -110,7 +111,7 @@ demo-down: ## Remove the demo's machine.
 test: install doctor ## Everything that .ci/run runs: lint, unit, contract, sanity (oldest and newest core), all scenarios, the demo.
 	@echo "Two at a time, each shown when it is done: images, lint, unit, contract, sanity, $(CONTAINER_SCENARIOS)"
 	@begin=$$SECONDS; failed=""; make="$(MAKE) --no-print-directory --keep-going"; \
-	$$make -j2 --output-sync=target SANITY_CORES=2.18,2.21 images lint unit contract sanity $(addprefix scenario-,$(CONTAINER_SCENARIOS)) \
+	$$make -j2 --output-sync=target SANITY_CORES=2.18,2.21 images lint $(addprefix scenario-,$(CONTAINER_SCENARIOS)) unit contract sanity \
 		|| failed="$$failed the first part,"; \
 	$$make $(addprefix scenario-,$(VM_SCENARIOS)) || failed="$$failed scenarios with a virtual machine,"; \
 	$$make demo && $$make demo-down || failed="$$failed demo,"; \
