@@ -10,6 +10,8 @@ from machine import CONTAINER, python
 
 # By group: the unit, the profile and the switch that its role has for it, and a file that the service does read.
 SERVICES = {
+    "proxy": ("apache2.service", "proxy_apache", "/etc/apache2/apache2.conf"),
+    "app": ("tomcat10.service", "app_tomcat", "/etc/tomcat10/server.xml"),
     "db": ("postgresql@*-main.service", "db_postgresql", "/etc/passwd"),
 }
 ENABLED = "cat /sys/module/apparmor/parameters/enabled 2>/dev/null || echo N"
@@ -90,7 +92,7 @@ def enforced(site, group, having, evidence, not_applicable):
 @pytest.mark.control("SYS-2")
 @pytest.mark.parametrize("group", SERVICES)
 def test_the_service_is_confined(site, said, with_apparmor, evidence, having, not_applicable, group):
-    """Each process of PostgreSQL runs under its own profile, and the profile forbids."""
+    """Each process of Apache, Tomcat and PostgreSQL runs under its own profile, and the profile forbids."""
     profile = SERVICES[group][1]
     for host in enforced(site, group, having, evidence, not_applicable):
         found = [line.split(None, 1) for line in said(host, f"{group}_processes").lines]

@@ -252,3 +252,28 @@ def test_without_its_database_it_does_not_pretend(desk, shelf):
 def test_the_service_may_have_as_many_tasks_as_its_machine(desk):
     """systemd's own limit is a part of the container's: threads of Tomcat would run out first."""
     assert desk.check_output("systemctl show --property TasksMax --value tomcat10") == "infinity"
+
+
+@pytest.mark.control("SYS-2")
+def test_tomcat_has_a_profile_that_can_complain_or_be_taken_away(desk, shelf):
+    """Files and unit only: whether it is enforced shows where the kernel has AppArmor, and verify asks there."""
+    profile, unit = "/etc/apparmor.d/app_tomcat", "systemctl show --property AppArmorProfile --value tomcat10"
+
+    assert "app_tomcat_start" in desk.check_output(unit)
+    desk.check_output(f"apparmor_parser --skip-kernel-load --skip-cache --quiet {profile}")
+    try:
+        complaining = converge(app_tomcat_apparmor="complain")
+        assert complaining.returncode == 0, complaining.stdout
+        assert desk.file(profile).content_string.count(", complain)") == 2
+
+        without = converge(app_tomcat_apparmor="off")
+        assert without.returncode == 0, without.stdout
+        assert not desk.file(profile).exists
+        assert desk.check_output(unit) == ""
+        assert curl(shelf, "/api/ping") == "pong"
+    finally:
+        restored = converge()
+
+    assert restored.returncode == 0, restored.stdout
+    assert "app_tomcat_start" in desk.check_output(unit)
+    assert "changed=0" in converge().stdout

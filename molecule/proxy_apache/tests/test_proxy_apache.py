@@ -411,3 +411,39 @@ def test_a_reload_finds_room_for_old_and_new_workers(gate):
         )
         == "max"
     )
+
+
+PROFILE = "/etc/apparmor.d/proxy_apache"
+
+
+def assigned(gate) -> str:
+    return gate.check_output("systemctl show --property AppArmorProfile --value apache2")
+
+
+@pytest.mark.control("SYS-2")
+def test_apache_is_put_under_a_profile_that_can_be_compiled(gate):
+    """Whether it is enforced shows only where the kernel has AppArmor: verify asks there."""
+    assert "proxy_apache_start" in assigned(gate)
+    assert "complain" not in gate.file(PROFILE).content_string
+    gate.check_output(f"apparmor_parser --skip-kernel-load --skip-cache --quiet {PROFILE}")
+
+
+# False is what YAML makes of a plain off.
+@pytest.mark.parametrize("off", ["off", False])
+def test_the_profile_can_only_complain_or_be_taken_away(gate, browser, scenario, opened, off):
+    try:
+        complaining = scenario.converge(proxy_apache_apparmor="complain")
+        assert complaining.returncode == 0, complaining.stdout
+        assert gate.file(PROFILE).content_string.count(", complain)") == 2
+
+        without = scenario.converge(proxy_apache_apparmor=off)
+        assert without.returncode == 0, without.stdout
+        assert not gate.file(PROFILE).exists
+        assert assigned(gate) == ""
+        assert browser.get("/").status == 200
+    finally:
+        restored = scenario.converge()
+
+    assert restored.returncode == 0, restored.stdout
+    assert "proxy_apache_start" in assigned(gate)
+    assert "changed=0" in scenario.converge().stdout
