@@ -287,7 +287,8 @@ def own_address(browser) -> str:
 def test_maintenance_shows_a_page_and_tells_programs_when_to_come_back(gate, browser):
     assert gate.check_output("/usr/local/sbin/securebox-maintenance on") == "on"
     assert gate.check_output("/usr/local/sbin/securebox-maintenance status") == "on"
-    shown, posted = browser.get("/any?x=1"), browser.get("/api", data=b"x")
+    # By HTTP/1.1: where an answer comes before the request was read, curl 7.88 sometimes loses it by HTTP/2.
+    shown, posted = browser.get("/any?x=1"), browser.get("/api", "--http1.1", data=b"x")
     challenge = browser.ask(f"http://{SITE}/.well-known/acme-challenge/none")
     assert gate.check_output("/usr/local/sbin/securebox-maintenance off") == "off"
     taken_away = browser.get("/any")
