@@ -20,7 +20,8 @@ EXECUTE = (
     'echo "$place options: $(findmnt --noheadings --output OPTIONS --mountpoint "$place")"; done'
 )
 PROCESSES = (
-    "echo root $(ls -d /proc/[0-9]* | wc -l); "
+    # Some end while they are counted.
+    "echo root $(ls -d /proc/[0-9]* 2>/dev/null | wc -l); "
     f"echo nobody $({AS_NOBODY} sh -c 'ls -d /proc/[0-9]* 2>/dev/null | wc -l')"
 )
 MASK = (
