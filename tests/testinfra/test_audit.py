@@ -52,6 +52,7 @@ DEEDS = {
     "delete": ("deletes",),
     "access": ("person", "cat", "/etc/shadow"),
     "perm_mod": ("changes_mode",),
+    "perm_chng": ("runs", "chcon", "--help"),
     "kernel_modules": ("runs", "kmod", "--version"),
     "kernel_parameters": ("opens", "/etc/sysctl.d"),
 }
