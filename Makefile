@@ -98,9 +98,9 @@ scenario-%: install doctor
 scenarios: ## All molecule scenarios, one after the other (SCENARIOS="a b": these).
 	@$(MAKE) --no-print-directory --keep-going $(addprefix scenario-,$(SCENARIOS))
 
-benchmark: install doctor ## How hardened a server is afterwards, ours and our peers' roles (ROWS=nothing,ours PEERS=DIRECTORY WRITE=1).
-	@$(VENV)/bin/python molecule/resources/benchmark.py $(if $(ROWS),--rows $(ROWS)) $(if $(PEERS),--peers $(PEERS)) \
-		$(if $(WRITE),--write)
+benchmark: install doctor ## How hardened a server is afterwards, ours and our peers' roles (ROWS=nothing,ours ENGINE=vm PEERS=DIRECTORY WRITE=1).
+	@$(VENV)/bin/python molecule/resources/benchmark.py $(if $(ROWS),--rows $(ROWS)) \
+		$(if $(ENGINE),--engine $(ENGINE)) $(if $(PEERS),--peers $(PEERS)) $(if $(WRITE),--write)
 
 demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in a virtual machine (FROM=unlock: go on there).
 	@$(VENV)/bin/python molecule/resources/demo.py $(if $(FROM),--from $(FROM))

@@ -120,6 +120,24 @@ def test_the_agent_is_installed_configured_and_runs(bare, run, given):
     assert PASSWORD not in again.stdout
 
 
+def test_where_no_manager_is_named_any_more_the_agent_stops(bare, run, given):
+    """And comes back with the name. Who else installed an agent keeps it: the source's name is the role's own."""
+    gone = run(**given | {"hardening_wazuh_manager": ""})
+    assert gone.returncode == 0, gone.stdout[-3000:]
+    assert not bare.service("wazuh-agent").is_running
+    assert not bare.service("wazuh-agent").is_enabled
+    assert not bare.file("/etc/apt/sources.list.d/hardening-wazuh.sources").exists
+
+    bare.check_output("systemctl start wazuh-agent")
+    other = run(**given | {"hardening_wazuh_manager": ""})
+    assert re.search(rf"^{MACHINE} .* changed=0 ", other.stdout, re.MULTILINE), other.stdout[-3000:]
+    assert bare.service("wazuh-agent").is_running
+
+    back = run(**given)
+    assert back.returncode == 0, back.stdout[-3000:]
+    assert bare.service("wazuh-agent").is_enabled
+
+
 def test_undone_nothing_of_it_runs_or_knows_the_password(bare, lab, tmp_path):
     play = tmp_path / "undo.yml"
     play.write_text(UNDO)

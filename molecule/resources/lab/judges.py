@@ -40,6 +40,14 @@ XCCDF = "{http://checklists.nist.gov/xccdf/1.2}"
 RULE = "xccdf_org.ssgproject.content_rule_"
 PROFILE = "xccdf_org.ssgproject.content_profile_"
 LEVELS = {1: "cis_level1_server", 2: "cis_level2_server"}
+# What the documents promise at least, by what stands for the server. A container passes no rule about kernel, clock and
+# boot loader (six of CIS level 1, eight points of Lynis).
+LIMITS: dict[str, dict[str, float]] = {
+    "bookworm": {"lynis": 88, "level1": 96.0, "level2": 92.0},
+    "trixie": {"lynis": 88, "level1": 95.0, "level2": 92.0},
+    "bookworm-vm": {"lynis": 90, "level1": 96.0, "level2": 92.0},
+    "trixie-vm": {"lynis": 90, "level1": 95.0, "level2": 92.0},
+}
 # What counts for the share: a rule that could not be judged has not been passed.
 JUDGED = ("pass", "fail", "error", "unknown")
 # Emulated machines take minutes for what a container does in ten seconds.
