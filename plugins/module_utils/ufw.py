@@ -64,9 +64,15 @@ def as_the_command() -> t.Iterator[None]:
 class Ufw:
     """The running ufw: C(read) and C(write) are all that the module needs."""
 
-    def __init__(self, run: t.Callable[[list[str]], None], succeeds: t.Callable[[list[str]], bool]) -> None:
+    def __init__(
+        self,
+        run: t.Callable[[list[str]], None],
+        succeeds: t.Callable[[list[str]], bool],
+        others: t.Sequence[str] = (),
+    ) -> None:
         self._run = run
         self._succeeds = succeeds
+        self._others = tuple(others)
         self._load()
 
     def _load(self) -> None:
@@ -104,8 +110,8 @@ class Ufw:
             policies={
                 direction: spoken[settings[f"default_{chain}_policy"]] for direction, chain in DIRECTIONS.items()
             },
-            rules=self._words(self._backend.rules),
-            rules6=self._words(self._backend.rules6),
+            rules=self._words(self._split(self._backend.rules)[0]),
+            rules6=self._words(self._split(self._backend.rules6)[0]),
         )
 
     def write(self, before: State, after: State, rules: t.Iterable[str], restart: bool) -> None:
@@ -122,7 +128,8 @@ class Ufw:
             if not before.enabled:
                 backend.set_default(backend.files["conf"], "ENABLED", "yes")
                 self._run(["systemctl", "--quiet", "enable", UNIT])
-            backend.rules, backend.rules6 = self._parse(rules)
+            others = self._split(backend.rules)[1], self._split(backend.rules6)[1]
+            backend.rules, backend.rules6 = (own + rest for own, rest in zip(self._parse(rules), others, strict=True))
             backend._write_rules(v6=False)
             if backend.use_ipv6():
                 backend._write_rules(v6=True)
@@ -168,6 +175,13 @@ class Ufw:
                     f"ufw {text}: {getattr(error, 'value', None) or 'ufw does not understand this rule'}"
                 ) from error
         return parsed
+
+    def _split(self, rules: t.Iterable[t.Any]) -> tuple[list[t.Any], list[t.Any]]:
+        """Those that are described, or should be, and those that another program keeps."""
+        parts: tuple[list[t.Any], list[t.Any]] = ([], [])
+        for rule in rules:
+            parts[bool(self._others) and rule.get_comment().startswith(self._others)].append(rule)
+        return parts
 
     def _of_version(self, rule: t.Any, v6: bool) -> t.Any:
         copy = rule.dup_rule()

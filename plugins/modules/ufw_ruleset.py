@@ -53,6 +53,12 @@ options:
     type: str
     choices: ["off", low, medium, high, full]
     default: low
+  others:
+    description:
+      - How the comments of rules begin that another program keeps. They stay as they are, behind the described ones.
+    type: list
+    elements: str
+    default: []
   hooks:
     description:
       - Files of C(/etc/ufw) beside the rules, such as C(before.init). All belong to root.
@@ -228,6 +234,7 @@ def main() -> None:
             "outgoing": {**policy, "default": "allow"},
             "routed": {**policy, "default": "deny"},
             "logging": {"type": "str", "choices": ["off", "low", "medium", "high", "full"], "default": "low"},
+            "others": {"type": "list", "elements": "str", "default": []},
             "hooks": {"type": "list", "elements": "dict", "default": [], "options": HOOK},
             "confirm": {
                 "type": "dict",
@@ -252,9 +259,10 @@ def main() -> None:
 
     # ufw looks for its own helpers in PATH, and a session by ssh may come without these.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    name = (module.params["confirm"] or {}).get("name", "firewall")
+    name, others = (module.params["confirm"] or {}).get("name", "firewall"), module.params["others"]
     try:
-        result = ensure(module.params, lambda: Ufw(run, succeeds), Guard(name, run), succeeds, module.check_mode)
+        result = ensure(
+            module.params, lambda: Ufw(run, succeeds, others), Guard(name, run), succeeds, module.check_mode)
     except UfwMissing as error:
         if not module.check_mode:
             module.fail_json(msg=str(error))

@@ -4,18 +4,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
-import testinfra
-from lab import paths
-
-SCENARIO = Path(__file__).parents[1]
+from behind import ask, forget_callers
 
 # Knocks at all ports of an address, some thousand at a time, and prints those that open. Runs on the stranger.
 SCAN = """
@@ -41,58 +34,6 @@ for first in range(1, 65536, 4000):
         caller.close()
 print(*found)
 """
-
-ASK = """
-import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as caller:
-    print(caller.recv(100).decode().strip())
-"""
-
-
-@pytest.fixture(scope="module")
-def inside(lab):
-    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
-
-
-@pytest.fixture(scope="module")
-def gate(inside):
-    return inside["gate"]
-
-
-@pytest.fixture(scope="module")
-def stranger(inside):
-    return inside["stranger"]
-
-
-@pytest.fixture(params=["IPv4", "IPv6"])
-def family(request, lab):
-    """The addresses of the gate and of the stranger, in one protocol."""
-    name = "address" if request.param == "IPv4" else "address6"
-    return {machine: getattr(lab.machines[machine], name) for machine in ("gate", "stranger")}
-
-
-def ask(machine, address, port, *through):
-    """What the far side says about who is calling; None if nobody answers."""
-    answer = machine.run(" ".join([*through, "python3 -c '%s' %s %s"]) % (ASK, address, port))
-    return answer.stdout.strip() or None
-
-
-def forget_callers(gate):
-    """Whom the limit has counted so far. (A container may not write to /proc/net/xt_recent.)"""
-    gate.check_output("ufw reload")
-
-
-@pytest.fixture
-def converge(lab):
-    def run(**variables) -> subprocess.CompletedProcess:
-        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--diff",
-                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
-        plain = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-                              check=False, env={**os.environ, **plain})
-
-    return run
-
 
 @pytest.mark.control("NET-1")
 def test_the_world_reaches_ssh_and_the_forwarded_ports_only(stranger, gate, family):
@@ -150,18 +91,19 @@ def test_machines_behind_see_each_others_own_address(gate):
 
 def test_the_world_sees_the_servers_address(gate, stranger, family):
     """The segments' addresses are private: nobody out there could answer them."""
-    stranger.check_output("systemctl is-active -q archive || systemd-run -q --unit archive /usr/local/bin/who 80")
+    stranger.check_output("systemctl is-active -q archive80 || systemd-run -q --unit archive80 /usr/local/bin/who 80")
 
     assert ask(gate, family["stranger"], 80, "ip netns exec app") == family["gate"]
 
 
 def test_a_segment_gets_names_and_addresses_from_the_server(gate):
-    """And the world's package archives: the stranger's web server stands in for one."""
+    """But for one that needs no names."""
     status = gate.check_output("ufw status")
 
     for segment in ("testproxy", "testapp", "notyet"):
-        for service in (f"53 on {segment}", f"67/udp on {segment}", f"547/udp (v6) on {segment}"):
+        for service in (f"3142/tcp on {segment}", f"67/udp on {segment}", f"547/udp (v6) on {segment}"):
             assert service in status
+        assert (f"53 on {segment}" in status) is (segment != "notyet")
 
 
 @pytest.mark.control("NET-2")
