@@ -22,7 +22,7 @@ SERVER = """
     attr python3-yaml python3-debian apparmor jq rsync xz-utils squashfs-tools zstd systemd-timesyncd
     netcat-openbsd age
     acct apparmor-utils fail2ban python3-systemd sysstat auditd audispd-plugins cron logrotate rsyslog rsyslog-openssl
-    openscap-scanner libpam-oath chkrootkit apt-cacher-ng wireguard-tools
+    openscap-scanner libpam-oath chkrootkit squid libcap2-bin wireguard-tools
 """
 
 KERNEL = " linux-image-cloud-amd64 initramfs-tools lz4"
@@ -88,7 +88,7 @@ rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/dpkg/dpkg.cfg.d/99mmdeb
 # Nothing may start updating by itself while a test runs; and chkrootkit never ends in a nested container.
 chroot "$root" systemctl -q mask apt-daily.timer apt-daily-upgrade.timer chkrootkit.timer
 # Installed, so that a role need not wait for it; running only where a role wants it.
-if [ -e "$root/lib/systemd/system/apt-cacher-ng.service" ]; then chroot "$root" systemctl -q disable apt-cacher-ng; fi
+if [ -e "$root/lib/systemd/system/squid.service" ]; then chroot "$root" systemctl -q disable squid; fi
 if [ "$image" != vm ]; then
     # What published LXD images have too: AppArmor forbids an unprivileged container the mounts of these sandboxes, and
     # without them networkd, resolved and logind do not start.
