@@ -1,4 +1,6 @@
 #!/usr/bin/python3
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
 """Files of the working directory by http (80) and https (443), each request with its headers in a log."""
 
 import functools
