@@ -11,6 +11,7 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
     containers,
     flows,
     hosts,
+    proxy,
     roles,
     server,
     structure,
@@ -20,7 +21,7 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
 )
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import Problem, Site
 
-PARTS = (structure, roles, access, volume, containers, flows, hosts, wazuh, tiers, server)
+PARTS = (structure, roles, access, volume, containers, flows, proxy, hosts, wazuh, tiers, server)
 
 
 def check(site: Site) -> list[Problem]:

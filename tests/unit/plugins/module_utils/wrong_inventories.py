@@ -467,6 +467,41 @@ WRONG = {
         {},
         ["firewall_forwards[443].to_port", "0", "between 1 and 65535"],
     ),
+    "a proxy that would answer the world": (
+        box(forward_proxy_addresses=[]),
+        {},
+        ["forward_proxy_addresses", "an empty list", "answer everywhere", "group_vars/box/forward_proxy.yml"],
+    ),
+    "a proxy on no bridge": (
+        box(forward_proxy_addresses=["203.0.113.10"]),
+        {},
+        ["forward_proxy_addresses", "203.0.113.10", "no address of lxd_networks"],
+    ),
+    "a proxy for names with a wildcard": (
+        box(forward_proxy_access=[{"from": ["10.80.2.10"], "to": ["*.example.org"], "why": "x"}]),
+        {},
+        ["forward_proxy_access[1].to", "*.example.org", ".example.org is all below it"],
+    ),
+    "a proxy for nobody's network": (
+        box(forward_proxy_access=[{"from": ["sbapp"], "to": ["example.org"], "why": "x"}]),
+        {},
+        ["forward_proxy_access[1].from", "sbapp", "no address and no network"],
+    ),
+    "containers told of a proxy as if by https": (
+        {"tiers": {"hardening_updates_proxy": "https://10.80.1.1:3128"}},
+        {},
+        ["hardening_updates_proxy", "https://10.80.1.1:3128", "like http://", "group_vars/tiers/hardening.yml"],
+    ),
+    "containers told of another port than the proxy's": (
+        {"tiers": {"hardening_updates_proxy": "http://10.80.1.1:8080"}},
+        {},
+        ["hardening_updates_proxy", "http://10.80.1.1:8080", "at forward_proxy_port (3128)"],
+    ),
+    "a proxy that the firewall hides": (
+        box(firewall_segment_services=[]),
+        {},
+        ["hardening_updates_proxy", "does not let the containers in", "firewall_segment_services"],
+    ),
     "forward to no container": (
         box(firewall_forwards=[{"port": 443, "to": "10.80.1.99"}]),
         {},
