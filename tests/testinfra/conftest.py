@@ -206,11 +206,24 @@ def unlocked(status: dict[str, t.Any]) -> None:
         pytest.skip("the box is locked: unlock it, then verify again")
 
 
+# Tried between all machines, beside the ports that the site itself uses.
+PORTS = (22, 53, 80, 443, 5432, 8080, 8443)
+# The ports of UDP where something answers most often, as nmap counted.
+_UDP = """
+    7 9 17 19 49 53 67 68 69 80 88 111 120 123 135 136 137 138 139 158 161 162 177 427 443 445 497 500 514 515 518 520
+    593 623 626 631 996 997 998 999 1022 1023 1025 1026 1027 1028 1029 1030 1433 1434 1645 1646 1701 1718 1719 1812 1813
+    1900 2000 2048 2049 2222 2223 3283 3456 3703 4444 4500 5000 5060 5353 5632 9200 10000 17185 20031 30718 31337 32768
+    32769 32771 32815 33281 49152 49153 49154 49156 49181 49182 49185 49186 49188 49190 49191 49192 49193 49194 49200
+    49201 65024
+"""
+UDP = [int(port) for port in _UDP.split()]
+
+
 @pytest.fixture(scope="session")
 def world(box: Box) -> dict[str, t.Any]:
     """Who reaches whom, tried out (probes/world.py)."""
     site = box.site
-    flows = site.get(site.box, "firewall_flows", [])
+    flows, services = (site.get(site.box, name, []) for name in ("firewall_flows", "firewall_segment_services"))
     bridges = [
         str(network[family]).split("/", maxsplit=1)[0]
         for network in site.get(site.box, "lxd_networks", [])
@@ -221,7 +234,8 @@ def world(box: Box) -> dict[str, t.Any]:
         "containers": {
             host: {"instance": site.instance(host), "addresses": site.addresses(host)} for host in site.containers
         },
-        "ports": sorted({int(flow["port"]) for flow in flows} | {22, 80, 443, 5432, 8443}),
+        "ports": sorted({int(item["port"]) for item in [*flows, *services]} | {*PORTS, site.ssh_port}),
+        "udp": UDP,
         "bridges": bridges,
         "ssh_port": site.ssh_port,
         "forwarded": site.public_ports,

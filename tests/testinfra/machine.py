@@ -86,6 +86,11 @@ class Site:
     def instance(self, host: str) -> str:
         return self.get(host, "ansible_lxd_ssh_instance", host)
 
+    def segment(self, host: str) -> str:
+        """The bridge that a container is on."""
+        instances = {item["name"]: item for item in self.get(self.box, "lxd_instances", [])}
+        return str(instances.get(self.instance(host), {}).get("network", ""))
+
     def addresses(self, host: str) -> list[str]:
         return [a for a in (self.get(host, "securebox_address"), self.get(host, "securebox_address6")) if a]
 

@@ -73,6 +73,24 @@ def test_a_service_that_somebody_starts_is_not_reached(world, site, evidence, ve
 
 
 @pytest.mark.control("NET-1")
+@pytest.mark.parametrize("version", ["IPv4", "IPv6"])
+def test_of_all_ports_only_ssh_is_open_to_who_comes_another_way(world, site, evidence, version):
+    """All 65,535 ports of TCP, the 100 most used of UDP. 80 and 443 are open to the uplink alone, which this is not."""
+    scan = world["scans"].get(version)
+    if scan is None:
+        pytest.skip(f"not tried: {world['trouble'] or 'no ' + version}")
+    evidence(
+        f"{version}: {scan['asked']} ports of TCP: open {scan['open']}, refused {scan['refused']}, the rest silent; "
+        f"{scan['udp_asked']} of UDP: answered {scan['udp']}"
+    )
+    assert scan["asked"] == 65535
+    assert scan["open"] == [site.ssh_port]
+    assert scan["refused"] == 0, "what is refused was let in, and nobody happened to listen"
+    assert world["udp"], "nobody listened by UDP, so the silence proves nothing"
+    assert scan["udp"] == {}
+
+
+@pytest.mark.control("NET-1")
 def test_a_stranger_never_reaches_a_container_directly(world, unlocked, evidence):
     """Knowing an inner address does not help: containers that listen are silent for a stranger who routes to them."""
     items = [item for item in tries(world, **{"from": "outside"}) if item["to"] != "box"]
@@ -154,11 +172,15 @@ def test_nothing_else_passes_between_the_containers(world, site, unlocked, evide
 
 @pytest.mark.control("NET-4")
 def test_containers_reach_no_service_of_the_box(world, site, evidence):
-    """Names and addresses come from the box; its ssh, and whatever else it runs, is none of a container's business."""
+    """Its ssh, and whatever else it runs, is none of a container's business; what is listed for them they do reach."""
+    listed = {int(item["port"]) for item in site.get(site.box, "firewall_segment_services", [])}
+    segments = {item["name"] for item in site.get(site.box, "firewall_segments", [])}
+    names = {53} if segments - set(site.get(site.box, "firewall_segments_without_dns", [])) else set()
     items = [item for item in world["tries"] if item["from"] in site.containers and item["to"] == "box"]
     open_ones = {(item["from"], item["port"]) for item in require(world, items) if item["result"] == "open"}
     evidence(f"open from containers: {sorted(open_ones)}")
-    assert {port for _host, port in open_ones} <= {53}
+    assert {port for _host, port in open_ones} <= names | listed
+    assert {(host, port) for host in site.containers for port in listed} <= open_ones
 
 
 @pytest.mark.control("NET-4")

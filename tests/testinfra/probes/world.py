@@ -48,6 +48,47 @@ def attempt(target):
 with concurrent.futures.ThreadPoolExecutor(64) as pool:
     print(json.dumps(list(pool.map(attempt, targets))))
 """
+# All ports of TCP, some thousand at a time, and those of UDP that are given. A refusal of UDP is an answer too: then
+# the packet was let in, and nobody happened to listen.
+SCAN = """
+import json, resource, select, socket, sys, time
+address, udp = sys.argv[1], json.loads(sys.argv[2])
+kind = socket.AF_INET6 if ":" in address else socket.AF_INET
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+found, refused, asked = [], 0, 0
+for first in range(1, 65536, 4000):
+    waiting, poll = {}, select.epoll()
+    for port in range(first, min(first + 4000, 65536)):
+        caller = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        caller.connect_ex((address, port))
+        waiting[caller.fileno()] = caller, port
+        poll.register(caller, select.EPOLLOUT)
+        asked += 1
+    end = time.monotonic() + 2
+    while waiting and time.monotonic() < end:
+        for number, _ in poll.poll(0.2):
+            caller, port = waiting.pop(number)
+            poll.unregister(number)
+            if caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR): refused += 1
+            else: found.append(port)
+            caller.close()
+    for caller, _ in waiting.values(): caller.close()
+answers = {}
+callers = {port: socket.socket(kind, socket.SOCK_DGRAM) for port in udp}
+for _ in range(2):
+    for port, caller in callers.items():
+        caller.settimeout(0)
+        try:
+            caller.connect((address, port)); caller.send(b"?")
+        except OSError as error: answers[port] = str(error)
+    time.sleep(1)
+for port, caller in callers.items():
+    try: answers[port] = repr(caller.recv(100))
+    except BlockingIOError: pass
+    except OSError as error: answers[port] = str(error)
+print(json.dumps({"address": address, "asked": asked, "open": found, "refused": refused, "udp_asked": len(udp),
+                  "udp": answers}))
+"""
 BURST = """
 import json, socket, sys
 seen = []
@@ -72,7 +113,7 @@ def inside(prefix, source, *arguments):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=180,
         check=False,
     )
     if done.returncode:
@@ -143,6 +184,29 @@ def serve(server):
         server.accept()[0].close()
 
 
+def answered_here(port):
+    """Answers by UDP on the box from now on, and says what the box itself heard of that."""
+    for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        server = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        server.bind((address, port))
+        threading.Thread(target=echo, args=(server,), daemon=True).start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+        caller.settimeout(WAIT)
+        caller.sendto(b"?", ("127.0.0.1", port))
+        try:
+            return repr(caller.recv(100))
+        except TimeoutError:
+            return ""
+
+
+def echo(server):
+    while True:
+        text, caller = server.recvfrom(100)
+        server.sendto(text, caller)
+
+
 @contextlib.contextmanager
 def listening(prefixes):
     """The listeners everywhere else; each says when it is there, and ends by itself if this program is killed."""
@@ -177,7 +241,7 @@ def listening_ports():
 
 def main(given):
     containers, ssh_port = given["containers"], given["ssh_port"]
-    seen = {"tries": [], "bursts": {}, "trouble": ""}
+    seen = {"tries": [], "bursts": {}, "scans": {}, "udp": "", "trouble": ""}
 
     def add(source, prefix, targets):
         """`targets`: (name, address, port). Keeps the answer of each."""
@@ -192,6 +256,7 @@ def main(given):
         except (OSError, subprocess.CalledProcessError) as error:
             seen["trouble"] = f"no scratch network: {getattr(error, 'stderr', '') or error}"
         listen_here(ON_BOX)
+        seen["udp"] = answered_here(ON_BOX)
         ways = {name: ["lxc", "exec", item["instance"], "--"] for name, item in containers.items()}
         others = [(ways[name], IN_CONTAINER) for name in containers]
         others += [(stranger.prefix, OUTSIDE)] if stranger else []
@@ -203,7 +268,7 @@ def main(given):
             for address in item["addresses"]
             for port in [*given["ports"], IN_CONTAINER]
         ]
-        own = [("box", address, port) for address in given["bridges"] for port in (ON_BOX, ssh_port, 53, 8443)]
+        own = [("box", address, port) for address in given["bridges"] for port in (ON_BOX, *given["ports"])]
         world = [("outside", address, OUTSIDE) for address in (stranger.own4, stranger.own6)] if stranger else []
         jobs = [("box", [], [*everywhere, *world, ("box", "127.0.0.1", ON_BOX), ("box", "::1", ON_BOX)])]
         jobs += [
@@ -226,6 +291,9 @@ def main(given):
         if stranger:
             for version, address in (("IPv4", stranger.box4), ("IPv6", stranger.box6)):
                 with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
+                    seen["scans"][version] = inside(stranger.prefix, SCAN, address, json.dumps([*given["udp"], ON_BOX]))
+            for version, address in (("IPv4", stranger.box4), ("IPv6", stranger.box6)):
+                with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
                     seen["bursts"][version] = inside(stranger.prefix, BURST, address, ssh_port, 9)
     print(json.dumps(seen))
 
@@ -238,7 +306,7 @@ if "GIVEN" in globals():
     # Whatever happens, the scratch network goes away: exceptions run the exits above.
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, give_up)
-    signal.alarm(150)
+    signal.alarm(300)
     try:
         main(json.loads(globals()["GIVEN"]))  # put before this text by whoever sends it
     finally:
