@@ -194,6 +194,29 @@ def test_containers_reach_no_stranger(world, site, evidence):
     assert "open" in heard, "nobody listened there"
 
 
+@pytest.fixture(scope="session")
+def foreign(box):
+    """Rules that ufw does not know of, and those of its own that are gone (probes/foreign.py)."""
+    try:
+        return box.program("foreign", {})
+    except Unreachable as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.mark.control("NET-11")
+def test_nobody_opens_a_path_past_the_firewall(foreign, evidence):
+    """Docker and others put rules of their own before ufw's, and its status does not show them."""
+    evidence("; ".join(foreign["foreign"]) or "all rules in force are ufw's, and nothing else leads packets elsewhere")
+    assert foreign["foreign"] == []
+
+
+@pytest.mark.control("NET-1")
+def test_what_the_firewall_says_is_in_force(foreign, evidence):
+    """Its files, loaded into an empty network, make the same rules that the kernel has."""
+    evidence("; ".join(foreign["gone"]) or "no rule is missing")
+    assert foreign["gone"] == []
+
+
 @pytest.mark.control("NET-2")
 def test_an_open_session_survives_the_limit(box, world, evidence):
     """The administrator who is in stays in, whatever goes on at the door."""
