@@ -217,6 +217,27 @@ def test_what_the_firewall_says_is_in_force(foreign, evidence):
     assert foreign["gone"] == []
 
 
+@pytest.mark.control("NET-8")
+def test_drops_are_logged_at_a_limited_rate_to_a_file_of_their_own(box, world, evidence):
+    """What was tried stays known, and trying often fills no disk. The tries above were dropped, so there are lines."""
+    script = """
+    grep -hF '[UFW BLOCK]' /var/log/ufw.log | tail -n 1
+    stat -c 'mode %a, %s bytes' /var/log/ufw.log
+    logrotate --debug /etc/logrotate.conf 2>&1 | grep -c '/var/log/ufw.log'
+    iptables -S ufw-after-logging-input; ip6tables -S ufw6-after-logging-input
+    """
+    assert world["tries"], world["trouble"]
+    answer = box.run(script)
+    line, mode, rotated, *rules = answer.lines
+    evidence(f"{line}; /var/log/ufw.log: {mode}")
+    assert "[UFW BLOCK]" in line
+    assert mode.split(",")[0] in ("mode 640", "mode 600")
+    assert int(rotated) > 0, "nothing rotates it"
+    limited = [rule for rule in rules if "UFW BLOCK" in rule]
+    assert len(limited) == 2
+    assert all("--limit 3/min" in rule for rule in limited)
+
+
 @pytest.mark.control("NET-2")
 def test_an_open_session_survives_the_limit(box, world, evidence):
     """The administrator who is in stays in, whatever goes on at the door."""

@@ -8,6 +8,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from machine import Unreachable
+
+# Addresses of documentation's ranges, which belong to nobody: whoever hears the forged frames is not harmed.
+NOBODYS = {"other4": "192.0.2.77", "other6": "2001:db8::77", "gateway4": "192.0.2.1"}
+TIMES = 20
 
 
 def questions(site):
@@ -102,3 +107,36 @@ def test_while_locked_nothing_runs_that_needs_the_data(site, status, evidence, n
     running = {item["name"] for item in status["dependents"] if item["running"]}
     evidence(f"running: {', '.join(running) or 'nothing'}")
     assert running <= keep
+
+
+@pytest.fixture
+def frames(box, site, unlocked):
+    """What containers sent in others' names, and what of it came to the box (probes/spoof.py)."""
+    senders = {
+        host: {
+            "instance": site.instance(host),
+            "bridge": site.segment(host),
+            "own4": site.addresses(host)[0],
+            "own6": next((address for address in site.addresses(host) if ":" in address), "fe80::77"),
+            **NOBODYS,
+        }
+        for host in site.containers
+    }
+    try:
+        return box.program("spoof", {"times": TIMES, "senders": senders})
+    except Unreachable as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.mark.control("NET-5")
+def test_no_container_speaks_in_anothers_name(site, frames, evidence):
+    """Frames with another MAC, IPv4 or IPv6 address, ARP for others and router advertisements: none leaves."""
+    for host in site.containers:
+        found = frames[host]
+        assert "trouble" not in found, f"{host}: {found['trouble']}"
+        heard = found["heard"]["box"]
+        own = sum(count for mark, count in heard.items() if mark.startswith("own-"))
+        forged = {mark: count for mark, count in heard.items() if not mark.startswith("own-")}
+        evidence(f"{host}: of {found['sent']['forged']} forged frames came {sum(forged.values())}, of its own {own}")
+        assert forged == {}
+        assert own, "not even its own frames came, so the silence proves nothing"
