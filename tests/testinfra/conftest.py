@@ -49,6 +49,7 @@ class Collector:
                 "reason": "the suite ended before it",
                 "evidence": [],
                 "scans": {},
+                "reach": [],
                 "seconds": 0.0,
             }
 
@@ -61,6 +62,7 @@ class Collector:
         entry["seconds"] = round(entry["seconds"] + report.duration, 2)
         entry["evidence"] = [value for name, value in item.user_properties if name == "evidence"]
         entry["scans"] = dict(value for name, value in item.user_properties if name == "scan")
+        entry["reach"] = [way for name, value in item.user_properties if name == "reach" for way in value]
         if report.failed:
             crash = getattr(report.longrepr, "reprcrash", None)
             entry.update(outcome="failed", reason=(crash.message if crash else str(report.longrepr))[:3000])
@@ -144,6 +146,14 @@ def evidence(request: pytest.FixtureRequest) -> t.Callable[[str], None]:
 def scanned(request: pytest.FixtureRequest) -> t.Callable[[str, dict[str, t.Any]], None]:
     """Keeps what the scanners of a machine found, for the report's table."""
     return lambda host, result: request.node.user_properties.append(("scan", (host, result)))
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> t.Callable[[str, str, t.Iterable[t.Any]], None]:
+    """Keeps which ports of one machine another one reached, for the report's drawing."""
+    return lambda source, target, ports: request.node.user_properties.append(
+        ("reach", [{"from": source, "to": target, "ports": list(ports)}])
+    )
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ import re
 import typing as t
 from pathlib import Path
 
+import reach
+
 RESULTS = ("failed", "passed", "not_covered", "not_applicable")
 WORDS = {"passed": "Passed", "failed": "Failed", "not_applicable": "Not applicable", "not_covered": "Not covered"}
 SIGNS = {"passed": "✓", "failed": "✗", "not_applicable": "·", "not_covered": "○"}
@@ -41,6 +43,7 @@ def build(controls: list[dict], outcomes: list[dict], about: dict[str, t.Any]) -
                 for kind in sorted({item["outcome"] for item in outcomes} | {"passed", "failed"})
             },
             "scans": [scan(host, found) for item in outcomes for host, found in item.get("scans", {}).items()],
+            "reach": [way for item in outcomes for way in item.get("reach", [])],
             # Tests that belong to no control still have to hold.
             "other_failures": [check(item) for item in strays if item["outcome"] == "failed"],
         },
@@ -143,6 +146,7 @@ def page(report: dict[str, t.Any]) -> str:
         "facts": facts(summary),
         "tiles": "".join(tile(result, summary) for result in RESULTS),
         "bar": proportions(summary),
+        "reach": reached(summary.get("reach", []), summary.get("machines", [])),
         "scans": scans(summary["scans"]),
         "sections": "".join(section(report, result) for result in RESULTS),
         "verdict": "failed" if has_failed(report) else "passed",
@@ -194,6 +198,19 @@ def proportions(summary: dict[str, t.Any]) -> str:
         f'<span class="{result}" style="flex-grow:{count}"></span>'
         for result, count in summary["counts"].items()
         if count
+    )
+
+
+def reached(found: list[dict[str, t.Any]], order: list[str]) -> str:
+    """Who reaches whom, drawn from what was measured, and once more in words."""
+    if not found:
+        return ""
+    lines = "".join(f"<li>{text(line)}</li>" for line in reach.sentences(found, order))
+    return (
+        '<section id="reach" aria-labelledby="h-reach"><h2 id="h-reach">Who reaches whom</h2>'
+        "<p>Every machine tried every other one. What was open is drawn; all else was tried and did not pass.</p>"
+        f'<div class="table">{reach.drawing(found, order)}</div>'
+        f"<details><summary>In words</summary><ul>{lines}</ul></details></section>"
     )
 
 

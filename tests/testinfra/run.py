@@ -93,6 +93,8 @@ def about(site: dict, begun: float) -> dict:
     proxy = site["hosts"][site["groups"]["proxy"][0]]
     return {
         "box": box,
+        # In the order in which a request passes them.
+        "machines": ["the world", box, *(h for g in ("proxy", "app", "db") for h in site["groups"].get(g, []))],
         "address": host.get("ansible_host", box),
         "domain": proxy.get("proxy_apache_server_name", ""),
         "time": when.strftime("%Y-%m-%d %H:%M UTC"),

@@ -10,6 +10,7 @@ import time
 
 import outside
 import pytest
+import reach
 from machine import Unreachable
 
 ON_BOX, OUTSIDE, IN_CONTAINER = 47001, 47002, 47003
@@ -32,8 +33,16 @@ def require(world, items):
     return items
 
 
+def keep(site, measured, items):
+    """For the drawing: who was tried by whom, and what was open. A listener of the probe's own stands for any port."""
+    for pair in sorted({(item["from"], item["to"]) for item in items}):
+        opened = {item["port"] for item in items if (item["from"], item["to"]) == pair and item["result"] == "open"}
+        source, target = (site.box if name == "box" else name for name in pair)
+        measured(source, target, {reach.ANY if port in (ON_BOX, IN_CONTAINER) else port for port in opened})
+
+
 @pytest.mark.control("NET-1")
-def test_from_outside_ssh_and_the_site_are_open_and_nothing_else(site, front, evidence):
+def test_from_outside_ssh_and_the_site_are_open_and_nothing_else(site, front, evidence, measured):
     """Everything that is commonly looked for, and what the box itself uses, is knocked at from this machine."""
     public = {site.ssh_port, *site.public_ports}
     asked = {*COMMON, *public, int(site.get(site.first("app"), "app_tomcat_https_port", 8443))}
@@ -44,7 +53,11 @@ def test_from_outside_ssh_and_the_site_are_open_and_nothing_else(site, front, ev
         f"{front.address}: open {[p for p, a in answers.items() if a == 'open']}; "
         f"closed {[p for p, a in answers.items() if a != 'open']}"
     )
-    assert {port for port, answer in answers.items() if answer == "open"} == public & set(mapped)
+    opened = {port for port, answer in answers.items() if answer == "open"}
+    # What is forwarded is the proxy's.
+    measured("the world", site.first("proxy"), opened & set(site.public_ports))
+    measured("the world", site.box, opened - set(site.public_ports))
+    assert opened == public & set(mapped)
 
 
 @pytest.mark.control("NET-1")
@@ -153,7 +166,7 @@ def test_listed_flows_work(world, site, unlocked, evidence):
 
 
 @pytest.mark.control("NET-4")
-def test_nothing_else_passes_between_the_containers(world, site, unlocked, evidence):
+def test_nothing_else_passes_between_the_containers(world, site, unlocked, evidence, measured):
     """Every pair, every port of the site and one where somebody listens, on both IP versions."""
     flows = allowed_flows(site)
     names = {host: set(site.addresses(host)) for host in site.containers}
@@ -165,13 +178,14 @@ def test_nothing_else_passes_between_the_containers(world, site, unlocked, evide
         and not any((source, item["address"], item["port"]) in flows for source in names[item["from"]])
     ]
     evidence(f"{len(items)} tries between {', '.join(names)}; open beyond what is listed: {len(open_ones)}")
+    keep(site, measured, items)
     assert open_ones == []
     alive = tries(world, **{"from": "box", "port": IN_CONTAINER})
     assert {item["to"] for item in alive if item["result"] == "open"} == set(names), "not everybody listened"
 
 
 @pytest.mark.control("NET-4")
-def test_containers_reach_no_service_of_the_box(world, site, evidence):
+def test_containers_reach_no_service_of_the_box(world, site, evidence, measured):
     """Its ssh, and whatever else it runs, is none of a container's business; what is listed for them they do reach."""
     listed = {int(item["port"]) for item in site.get(site.box, "firewall_segment_services", [])}
     segments = {item["name"] for item in site.get(site.box, "firewall_segments", [])}
@@ -179,6 +193,7 @@ def test_containers_reach_no_service_of_the_box(world, site, evidence):
     items = [item for item in world["tries"] if item["from"] in site.containers and item["to"] == "box"]
     open_ones = {(item["from"], item["port"]) for item in require(world, items) if item["result"] == "open"}
     evidence(f"open from containers: {sorted(open_ones)}")
+    keep(site, measured, items)
     assert {port for _host, port in open_ones} <= names | listed
     assert {(host, port) for host in site.containers for port in listed} <= open_ones
 
