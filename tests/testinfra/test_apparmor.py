@@ -8,11 +8,12 @@ from __future__ import annotations
 import pytest
 from machine import CONTAINER, python
 
-# By group: the unit, the profile and the switch that its role has for it, and a file that the service does read.
+# By group: the role, its unit, the profile, and a file that the service does read. The switch is the role's too.
 SERVICES = {
-    "proxy": ("apache2.service", "proxy_apache", "/etc/apache2/apache2.conf"),
-    "app": ("tomcat10.service", "app_tomcat", "/etc/tomcat10/server.xml"),
-    "db": ("postgresql@*-main.service", "db_postgresql", "/etc/passwd"),
+    "box": ("forward_proxy", "squid.service", "/usr/sbin/squid", "/etc/squid/forward-proxy.conf"),
+    "proxy": ("proxy_apache", "apache2.service", "proxy_apache", "/etc/apache2/apache2.conf"),
+    "app": ("app_tomcat", "tomcat10.service", "app_tomcat", "/etc/tomcat10/server.xml"),
+    "db": ("db_postgresql", "postgresql@*-main.service", "db_postgresql", "/etc/passwd"),
 }
 ENABLED = "cat /sys/module/apparmor/parameters/enabled 2>/dev/null || echo N"
 # How each process of a unit is confined; its first one is marked.
@@ -63,7 +64,7 @@ FORBIDDEN = {"read /etc/shadow", "list /root", "write to /run", "run /bin/true"}
 
 def questions(site):
     asked = {site.box: {"container": CONTAINER, "enabled": ENABLED}}
-    for group, (unit, profile, readable) in SERVICES.items():
+    for group, (_role, unit, profile, readable) in SERVICES.items():
         for host in site.groups.get(group, []):
             asked.setdefault(host, {})[f"{group}_processes"] = PROCESSES.replace("UNIT", unit)
             asked[host][f"{group}_tried"] = python(TRIED, profile, readable)
@@ -79,21 +80,21 @@ def with_apparmor(site, said, own_kernel):
 
 def enforced(site, group, having, evidence, not_applicable):
     """The hosts of a group whose profile is meant to forbid."""
-    profile = SERVICES[group][1]
-    hosts = having(f"{profile}_apparmor", *site.groups.get(group, []))
-    complaining = [host for host in hosts if site.get(host, f"{profile}_apparmor") == "complain"]
+    switch = f"{SERVICES[group][0]}_apparmor"
+    hosts = having(switch, *site.groups.get(group, []))
+    complaining = [host for host in hosts if site.get(host, switch) == "complain"]
     for host in complaining:
-        evidence(f"{host}: not looked at, because {profile}_apparmor is complain there")
+        evidence(f"{host}: not looked at, because {switch} is complain there")
     if complaining == hosts:
-        not_applicable(f"{profile}_apparmor is complain")
+        not_applicable(f"{switch} is complain")
     return [host for host in hosts if host not in complaining]
 
 
 @pytest.mark.control("SYS-2")
 @pytest.mark.parametrize("group", SERVICES)
 def test_the_service_is_confined(site, said, with_apparmor, evidence, having, not_applicable, group):
-    """Each process of Apache, Tomcat and PostgreSQL runs under its own profile, and the profile forbids."""
-    profile = SERVICES[group][1]
+    """Each process of Squid, Apache, Tomcat and PostgreSQL runs under its own profile, and the profile forbids."""
+    profile = SERVICES[group][2]
     for host in enforced(site, group, having, evidence, not_applicable):
         found = [line.split(None, 1) for line in said(host, f"{group}_processes").lines]
         labels = {label for _kind, label in found}
@@ -113,7 +114,7 @@ def confined(label, profile):
 @pytest.mark.parametrize("group", SERVICES)
 def test_the_profile_refuses(site, said, with_apparmor, evidence, having, not_applicable, group):
     """Tried as root: passwords, root's files, writing and programs are refused; the service's own files are not."""
-    profile = SERVICES[group][1]
+    profile = SERVICES[group][2]
     for host in enforced(site, group, having, evidence, not_applicable):
         answer = said(host, f"{group}_tried")
         assert answer.code == 0, f"{host}: nobody can be put under {profile}: {answer.text[-300:]}"
