@@ -10,8 +10,9 @@ DHIS2 did; /quiet/login answers 200 whatever happens, and writes into a log of i
 import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-LOG = "/var/log/application/login.log"
+LOG = Path("/var/log/application/login.log")
 
 
 class Application(BaseHTTPRequestHandler):
@@ -41,7 +42,7 @@ class Application(BaseHTTPRequestHandler):
         if self.path.endswith("login.action"):
             self.answer(302, Location="/dhis-web-commons/security/login.action?failed=true" if refused else "/home")
         elif self.path == "/quiet/login":
-            with open(LOG, "a") as log:
+            with LOG.open("a") as log:
                 log.write(f"{'refused' if refused else 'welcome'} {self.caller()} as {user}\n")
             self.answer(200)
         else:

@@ -19,7 +19,7 @@ gate)
     ip -6 address add fd91:0:0:1::1/64 dev testproxy nodad
     ip link set testproxy up
     # The stranger comes from any of these.
-    ip route add 198.51.100.0/24 via "$stranger"
+    ip route add 198.18.0.0/15 via "$stranger"
     ip -6 route add 2001:db8:51::/64 via "$stranger6"
     ;;
 web)
@@ -35,7 +35,7 @@ web)
     ip -6 route add default via fd91:0:0:1::1 table 91
     ;;
 stranger)
-    ip route add local 198.51.100.0/24 dev lo
+    ip route add local 198.18.0.0/15 dev lo
     ip -6 route add local 2001:db8:51::/64 dev lo
     echo 1 > /proc/sys/net/ipv6/ip_nonlocal_bind
     ;;
