@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check import (
     access,
+    bans,
     containers,
     flows,
     hosts,
@@ -20,7 +21,7 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
 )
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import Problem, Site
 
-PARTS = (structure, roles, access, volume, containers, flows, hosts, wazuh, tiers, server)
+PARTS = (structure, roles, access, volume, containers, flows, hosts, bans, wazuh, tiers, server)
 
 
 def check(site: Site) -> list[Problem]:
