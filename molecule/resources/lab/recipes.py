@@ -32,14 +32,14 @@ PACKAGES: dict[str, dict[str, str]] = {
     # Debian 13 no longer has python3-pylxd.
     "server": {"bookworm": SERVER + " python3-pylxd", "trixie": SERVER},
     "vm": {"bookworm": SERVER + KERNEL + " python3-pylxd", "trixie": SERVER + KERNEL},
-    "proxy": {"*": "apache2 certbot apparmor"},
+    "proxy": {"*": "apache2 certbot apparmor rsyslog"},
     "app": {
         "bookworm": "tomcat10 openjdk-17-jre-headless apparmor",
         "trixie": "tomcat10 openjdk-21-jre-headless apparmor",
     },
     "db": {
-        "bookworm": "postgresql postgresql-15-postgis-3 python3-psycopg2 apparmor",
-        "trixie": "postgresql postgresql-17-postgis-3 python3-psycopg2 apparmor",
+        "bookworm": "postgresql postgresql-15-postgis-3 python3-psycopg2 apparmor rsyslog",
+        "trixie": "postgresql postgresql-17-postgis-3 python3-psycopg2 apparmor rsyslog",
     },
 }
 # The packages that openssh-server would bring to a machine without it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check import (
     access,
+    bans,
     containers,
     flows,
     hosts,
@@ -21,7 +22,7 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
 )
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import Problem, Site
 
-PARTS = (structure, roles, access, volume, containers, flows, proxy, hosts, wazuh, tiers, server)
+PARTS = (structure, roles, access, volume, containers, flows, proxy, hosts, bans, wazuh, tiers, server)
 
 
 def check(site: Site) -> list[Problem]:

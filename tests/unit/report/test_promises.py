@@ -77,7 +77,7 @@ class Run:
 
 
 MODULES = sorted(path.stem.removeprefix("test_") for path in SUITE.glob("test_*.py"))
-HARDENING = ["accounts", "audit", "filesystem", "integrity", "kernel", "logging", "memory", "passwords", "scan",
+HARDENING = ["accounts", "audit", "bans", "filesystem", "integrity", "kernel", "logging", "memory", "passwords", "scan",
              "services", "ssh", "updates"]  # fmt: skip
 
 
@@ -622,3 +622,53 @@ def test_a_profile_that_is_not_meant_to_forbid_is_not_judged(load, mode, why):
     run = Run(load("apparmor"), {"db_postgresql_apparmor": mode}, db_processes="main unconfined")
     with pytest.raises(LookupError, match=why):
         run("test_the_service_is_confined", group="db", with_apparmor=None)
+
+
+JAILS = {
+    "hardening_bans_jails": [
+        {"name": "login", "kind": "web_login", "files": ["/var/log/received/db/x.log"]},
+        {"name": "database", "kind": "postgresql", "files": ["/var/log/received/db/x.log"], "ban": False},
+    ],
+    "hardening_bans_never": ["203.0.113.7"],
+    "hardening_bans_inside": ["10.80.1.1/24"],
+    "hardening_received_from": [{"name": "db", "at": "10.80.3.1", "addresses": ["10.80.3.10"], "logs": ["x"]}],
+    "hardening_handed_logs": {"x": "/var/log/x.log"},
+    "securebox_address": "10.80.3.10",
+}
+TABLE = "chain incoming {\n type filter hook prerouting priority mangle; policy accept;\n" + "".join(
+    f" {family} saddr @{sort}-set-{name} counter packets 0 bytes 0 drop\n"
+    for name in ("sshd", "login")
+    for family, sort in (("ip", "addr"), ("ip6", "addr6"))
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "why"),
+    [
+        ("test_the_jails_run", {"jails": "`- Jail list:\tdatabase, login, sshd"}, None),
+        ("test_the_jails_run", {"jails": "`- Jail list:\tlogin, sshd"}, "not running: .'database'"),
+        ("test_the_jails_run", {"jails": "Failed to access socket path"}, "not running"),
+        ("test_bans_act_where_all_packets_pass", {"table": TABLE}, None),
+        ("test_bans_act_where_all_packets_pass", {"table": TABLE.replace("prerouting", "input")}, "no chain at"),
+        ("test_bans_act_where_all_packets_pass", {"table": TABLE.replace("mangle", "dstnat")}, "before the forwarding"),
+        ("test_bans_act_where_all_packets_pass", {"table": TABLE.replace("@addr6-set-login", "@x")}, "ip6 saddr"),
+        ("test_administrators_and_the_box_itself_are_never_shut_out",
+         {"never": "|- 127.0.0.0/8\n|- 203.0.113.7\n`- 10.80.1.0/24"}, None),
+        ("test_administrators_and_the_box_itself_are_never_shut_out", {"never": "`- 10.80.1.0/24"}, "203.0.113.7"),
+        ("test_administrators_and_the_box_itself_are_never_shut_out",
+         {"never": "|- 0.0.0.0/0\n|- 203.0.113.7\n`- 10.80.1.0/24"}, "nobody at all"),
+        ("test_what_containers_log_arrives_on_the_box",
+         {"files": "640 /var/log/received/db/x.log", "say": "", "heard": "db1 1 0 700"}, None),
+        ("test_what_containers_log_arrives_on_the_box",
+         {"files": "640 /var/log/received/db/x.log", "say": "", "heard": "db1 0 0 700"}, "did not arrive"),
+        ("test_what_containers_log_arrives_on_the_box",
+         {"files": "644 /var/log/received/db/x.log", "say": "", "heard": "db1 1 0 700"}, "everybody"),
+    ],
+)  # fmt: skip
+def test_bans(load, name, answers, why):
+    run = Run(load("bans"), JAILS, **{"counts": "", **answers})
+    if why is None:
+        run(name)
+    else:
+        with pytest.raises(AssertionError, match=why):
+            run(name)

@@ -1,0 +1,159 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of this scenario share: the machines from inside, strangers with addresses of their own, the gate's
+word on who is shut out, and runs of the play."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import testinfra
+from lab import paths
+
+SCENARIO = Path(__file__).parents[1]
+SITE = "web.example.org"
+PLAIN = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
+# Each run has other strangers: what fail2ban remembers of the last one's is of no consequence.
+RUN = int(time.time()) // 10 % 240
+NETWORKS = {"IPv4": f"198.18.{RUN}.{{}}", "IPv6": f"2001:db8:51::{RUN}:{{}}"}
+ADMIN = {"IPv4": "198.19.0.250", "IPv6": "2001:db8:51::250"}
+HELLO = """
+import socket, sys
+with socket.create_connection((sys.argv[1], 22), 3, (sys.argv[2], 0)) as caller:
+    print(caller.recv(20).decode())
+"""
+# No two tests come from the same address: bans last longer than tests.
+NUMBERS = itertools.count(10)
+
+
+def until(question, seconds=15):
+    """The first answer that is true, or the last one."""
+    end = time.monotonic() + seconds
+    while not (answer := question()) and time.monotonic() < end:
+        time.sleep(0.25)
+    return answer
+
+
+class Stranger:
+    """Somebody out there with one address."""
+
+    def __init__(self, machine, gate: str, address: str) -> None:
+        self.machine, self.gate, self.address = machine, gate, address
+
+    def ask(self, path: str = "/", *options: str) -> int:
+        """The status of the answer; 0 for silence."""
+        target = f"[{self.gate}]" if ":" in self.gate else self.gate
+        words = ["curl", "--silent", "--insecure", "--globoff", "--max-time", "3", "--interface", self.address,
+                 "--resolve", f"{SITE}:443:{target}", "--output", "/dev/null", "--write-out", "%{http_code}", *options,
+                 f"https://{SITE}{path}"]
+        done = self.machine.run(shlex.join(words))
+        # 28: nobody answered in time. Anything else (refused, broken TLS) would be another story.
+        assert done.rc in (0, 28), f"curl says {done.rc}: {done.stderr}"
+        return int(done.stdout)
+
+    def served(self) -> bool:
+        return self.ask() == 200
+
+    def ssh(self, user: str = "nobody-here") -> str:
+        """What sshd says to a login without a key."""
+        words = ["ssh", "-b", self.address, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
+                 "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=3", "-o", "PreferredAuthentications=none",
+                 f"{user}@{self.gate}", "true"]
+        return self.machine.run(shlex.join(words)).stderr
+
+    def reaches_ssh(self) -> bool:
+        """Whether sshd says hello. Who goes away then has not tried anything."""
+        return self.machine.run(f"python3 -c '{HELLO}' {self.gate} {self.address}").stdout.startswith("SSH-2.0")
+
+    # One refused attempt at each thing that is watched.
+    def try_ssh(self):
+        return self.ssh()
+
+    def try_apache(self, user: str = "alice"):
+        return self.ask("/staff", "--user", f"{user}:wrong")
+
+    def try_modsecurity(self, what: str = "<script>"):
+        return self.ask(f"/search?q={what}")
+
+    def try_login(self, user: str = "alice"):
+        return self.ask("/api/auth/login", "--data", f"{user}:wrong")
+
+    def try_application(self, user: str = "alice"):
+        return self.ask("/quiet/login", "--data", f"{user}:wrong")
+
+
+class Bans:
+    """fail2ban's own word."""
+
+    def __init__(self, gate) -> None:
+        self.gate = gate
+
+    def found(self, jail: str, address: str) -> int:
+        """How often it has counted a try of this address."""
+        log = self.gate.check_output("cat /var/log/fail2ban.log")
+        return len(re.findall(rf"\[{jail}\] Found {re.escape(address)} ", log))
+
+    def of(self, jail: str) -> list[str]:
+        return self.gate.check_output(f"fail2ban-client get {jail} banip").split()
+
+    def anywhere(self, address: str) -> list[str]:
+        jails = self.gate.check_output("fail2ban-client status").rsplit(":", 1)[-1].replace(",", " ").split()
+        return [jail for jail in jails if address in self.of(jail)]
+
+    def lift(self, jail: str, address: str) -> None:
+        self.gate.check_output(f"fail2ban-client set {jail} unbanip {address}")
+
+
+@pytest.fixture(scope="session")
+def inside(lab):
+    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
+
+
+@pytest.fixture(scope="session")
+def gate(inside):
+    return inside["gate"]
+
+
+@pytest.fixture(scope="session")
+def web(inside):
+    return inside["web"]
+
+
+@pytest.fixture(scope="session")
+def bans(gate):
+    return Bans(gate)
+
+
+@pytest.fixture(scope="session")
+def stranger(inside, lab):
+    """A stranger nobody has seen before, or one with a certain address."""
+
+    def come(family: str = "IPv4", address: str = "") -> Stranger:
+        gate = lab.machines["gate"].address if family == "IPv4" else lab.machines["gate"].address6
+        return Stranger(inside["stranger"], gate, address or NETWORKS[family].format(next(NUMBERS)))
+
+    return come
+
+
+@pytest.fixture(params=["IPv4", "IPv6"])
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def play(lab):
+    def run(book: Path = SCENARIO / "converge.yml", *options: str, **variables) -> subprocess.CompletedProcess:
+        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), *options,
+                   "--extra-vars", json.dumps(variables), str(book)]
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+                              check=False, env={**os.environ, **PLAIN})
+
+    return run

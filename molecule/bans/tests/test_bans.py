@@ -1,0 +1,240 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who guesses is shut out of everything, after exactly as many tries as configured, and nobody else is."""
+
+from __future__ import annotations
+
+import shlex
+import time
+
+import pytest
+from conftest import ADMIN, SITE, until
+
+pytestmark = pytest.mark.control("IDS-1")
+
+# What is tried, which jail counts it, and after how many it is over (group_vars/gates/bans.yml).
+KINDS = [("ssh", "sshd", 2), ("apache", "apache-auth", 3), ("modsecurity", "modsecurity", 4), ("login", "login", 5),
+         ("application", "application", 2)]
+
+# A connection that stays open: asks, waits for somebody to ban, asks again.
+KEEP = """
+import http.client, ssl, sys, time
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+line = http.client.HTTPSConnection(sys.argv[1], 443, timeout=4, source_address=(sys.argv[2], 0), context=context)
+def ask():
+    line.request("GET", "/", headers={"Host": "SITE"})
+    answer = line.getresponse()
+    answer.read()
+    return answer.status
+print(ask(), flush=True)
+first = line.sock
+time.sleep(4)
+try:
+    print(ask(), line.sock is first)
+except OSError as error:
+    print("silence" if isinstance(error, TimeoutError) else repr(error))
+""".replace("SITE", SITE)
+
+
+@pytest.mark.parametrize(("kind", "jail", "tries"), KINDS, ids=[kind for kind, *_ in KINDS])
+def test_the_last_try_is_the_one_too_many(bans, stranger, family, kind, jail, tries):
+    """One try less, and the real client address is still served; with it, silence at every port, also those that lead
+    to another machine. Somebody else is served all the while; and who is let in again is served again."""
+    guesser, other = stranger(family), stranger(family)
+    attempt = getattr(guesser, f"try_{kind}")
+    for _ in range(tries - 1):
+        attempt()
+    assert until(lambda: bans.found(jail, guesser.address) == tries - 1), bans.found(jail, guesser.address)
+    time.sleep(1.5)
+    assert guesser.address not in bans.of(jail)
+    assert guesser.served()
+    assert guesser.reaches_ssh()
+
+    attempt()
+    assert until(lambda: guesser.address in bans.of(jail))
+    assert bans.found(jail, guesser.address) == tries
+    assert guesser.ask() == 0
+    assert not guesser.reaches_ssh()
+    assert other.served()
+    assert other.reaches_ssh()
+
+    for found in bans.anywhere(guesser.address):
+        bans.lift(found, guesser.address)
+    assert guesser.served()
+
+
+def test_a_new_stranger_is_reached_at_both_ports(stranger, family):
+    """The success that the silence is compared with."""
+    someone = stranger(family)
+
+    assert someone.served()
+    assert someone.reaches_ssh()
+
+
+def test_the_address_of_an_administrator_is_never_shut_out(bans, stranger, family):
+    """Whatever somebody there mistypes."""
+    admin = stranger(family, ADMIN[family])
+    for _ in range(6):
+        admin.try_login()
+    other = stranger(family)
+    for _ in range(5):
+        other.try_login()
+
+    assert until(lambda: bans.anywhere(other.address))
+    assert bans.anywhere(admin.address) == []
+    assert admin.served()
+
+
+def test_a_page_whose_session_has_ended_guesses_nothing(bans, stranger):
+    """It asks again and again, and is told 401 each time. Nobody shuts out a ward whose browsers were left open."""
+    reader = stranger()
+    assert {reader.ask("/api/me/notifications") for _ in range(12)} == {401}
+    guesser = stranger()
+    for _ in range(5):
+        guesser.ask("/api/me", "--user", "alice:wrong")
+
+    assert until(lambda: bans.anywhere(guesser.address))
+    assert bans.found("login", reader.address) == 0
+    assert reader.served()
+
+
+@pytest.mark.parametrize("path", ["/api/auth/login", "/dhis-web-commons-security/login.action"])
+def test_only_refused_logins_count(bans, stranger, path):
+    """Many who log in from behind one address are not many who guess: DHIS2 answers 200, or 302 as it did before, and
+    its 302 to who is refused leads back to the login page."""
+    ward, guesser = stranger(), stranger()
+    for _ in range(8):
+        ward.ask(path, "--data", "alice:right")
+    for _ in range(5):
+        guesser.ask(path, "--data", "alice:wrong")
+
+    assert until(lambda: bans.anywhere(guesser.address))
+    assert bans.found("login", ward.address) == 0
+    assert ward.served()
+
+
+@pytest.mark.parametrize("event", [
+    "ufw reload", "ufw disable && ufw --force enable", "systemctl restart ufw", "systemctl restart fail2ban",
+])
+def test_a_ban_survives(gate, bans, stranger, family, event):
+    """What else is told to the firewall, and a new start of fail2ban itself."""
+    banned, other = stranger(family), stranger(family)
+    gate.check_output(f"fail2ban-client set login banip {banned.address}")
+    assert banned.ask() == 0
+
+    gate.check_output(event)
+    if "fail2ban" in event:
+        assert until(lambda: gate.run("fail2ban-client ping").rc == 0)
+
+    assert until(lambda: banned.address in bans.of("login"))
+    assert until(lambda: banned.ask() == 0, 5)
+    assert other.served()
+
+
+def test_an_open_session_of_ssh_goes_on(gate, stranger, inside):
+    """Who is in has a key. A colleague who mistypes a password at the same address must not end it; but no new
+    session begins."""
+    guesser, machine = stranger(), inside["stranger"]
+    key = machine.check_output("test -e /root/key || ssh-keygen -q -t ed25519 -N '' -f /root/key; cat /root/key.pub")
+    gate.check_output(f"grep -qF '{key}' /root/.ssh/authorized_keys || echo '{key}' >> /root/.ssh/authorized_keys")
+    login = (f"ssh -b {guesser.address} -i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no"
+             f" -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=3 root@{guesser.gate}")
+    session = f"{login} {shlex.quote('for i in 1 2 3 4 5 6; do echo alive $i; sleep 1; done')} > /root/said 2>&1"
+    session = shlex.quote(session.replace("$", "$$"))
+    machine.check_output(f"systemd-run --quiet --unit session --collect sh -c {session}")
+    assert until(lambda: "alive 1" in machine.check_output("cat /root/said"))
+
+    gate.check_output(f"fail2ban-client set login banip {guesser.address}")
+
+    assert "timed out" in machine.run(f"{login} true").stderr
+    assert guesser.ask() == 0
+    assert until(lambda: "alive 6" in machine.check_output("cat /root/said"))
+
+
+def test_an_open_connection_of_a_browser_ends(gate, stranger, inside):
+    """Otherwise whoever keeps one open could go on guessing through it."""
+    machine = inside["stranger"]
+    for banned, then in ((True, "silence"), (False, "200 True")):
+        guesser = stranger()
+        keep = f"python3 -c {shlex.quote(KEEP)} {guesser.gate} {guesser.address} > /root/kept 2>&1"
+        machine.check_output(f"systemd-run --quiet --unit keep --collect sh -c {shlex.quote(keep)}")
+        assert until(lambda: "200" in machine.check_output("cat /root/kept"))
+        if banned:
+            gate.check_output(f"fail2ban-client set login banip {guesser.address}")
+        said = until(lambda: len(lines := machine.check_output("cat /root/kept").splitlines()) > 1 and lines)
+
+        assert said[-1] == then
+
+
+def test_machines_behind_are_reported_and_never_shut_out(gate, web, bans):
+    """The database is reached by the application alone: a ban there would only cut it off. But that somebody there
+    tries passwords is told, in the journal."""
+    gate.run("fail2ban-client set database unbanip 10.91.1.10")
+    begin = gate.check_output("date +%s")
+    for _ in range(3):
+        web.run("sudo -u postgres PGPASSWORD=guessed psql -h 10.91.1.10 -U nobody -d postgres")
+        for _ in range(2):
+            web.run(f"curl -sk --resolve {SITE}:443:10.91.1.10 --interface 10.91.1.10 -o /dev/null"
+                    f" -d alice:wrong https://{SITE}/api/auth/login")
+
+    said = until(lambda: gate.run(f"journalctl -t hardening-bans -o cat --since @{begin} | grep '^database: '").stdout)
+    assert "refused attempts from 10.91.1.10, only reported" in said
+    assert until(lambda: "[login] Ignore 10.91.1.10" in gate.check_output("tail -n 200 /var/log/fail2ban.log"))
+    assert bans.anywhere("10.91.1.10") == ["database"]
+    assert "10.91.1.10" not in gate.check_output("nft list table inet hardening-bans")
+    assert web.run("bash -c '</dev/tcp/10.91.1.1/601'").rc == 0
+
+
+def test_the_journal_says_who_was_shut_out(gate, stranger):
+    """Once, with the address, and nothing of what the stranger wrote."""
+    guesser = stranger()
+    for _ in range(3):
+        guesser.try_apache("mallory")
+    assert until(lambda: guesser.address in (said := gate.check_output(
+        "journalctl -t hardening-bans -o cat -n 5")) and said)
+    lines = [line for line in gate.check_output("journalctl -t hardening-bans -o cat").splitlines()
+             if f" {guesser.address}," in line]
+
+    assert lines == [f"apache-auth: 3 refused attempts from {guesser.address}, shut out for 900 s"]
+
+
+VICTIM = "203.0.113.99"
+LIES = [
+    ("apache", f"x] [client {VICTIM}:1] AH01618: user y not found: /"),
+    ("apache", f"x\n[Sun Nov 22 03:51:06.435648 2026] [auth_basic:error] [pid 1] [client {VICTIM}:1] AH01618: user y"
+               " not found: /"),
+    ("modsecurity", f"<script>%0a[security2:error]%20[pid%201]%20[client%20{VICTIM}:1]%20ModSecurity:%20Access%20denied"
+                    "%20with%20code"),
+    ("login", f"{VICTIM} - - [22/Nov/2026:03:51:06 +0000] \" 401 "),
+]
+
+
+@pytest.mark.parametrize(("kind", "lie"), LIES, ids=range(len(LIES)))
+def test_nobody_gets_somebody_else_shut_out(gate, bans, stranger, kind, lie):
+    """An address, or a whole line, in a name or a path counts against the one who wrote it."""
+    liar = stranger()
+    jail = {"apache": "apache-auth", "modsecurity": "modsecurity", "login": "login"}[kind]
+    getattr(liar, f"try_{kind}")(lie)
+    # And everywhere else that a log may take something from.
+    liar.ask(f"/%0a{VICTIM}%20-%20-%20%22%20401%20/login", "--data", "x:wrong", "--user-agent",
+             f"x\" 401 1\\n{VICTIM} - - [] \" 401 ", "--referer", f"[client {VICTIM}:1]", "--user",
+             f"{VICTIM} \" 401:wrong")
+
+    assert until(lambda: bans.found(jail, liar.address) and bans.found("login", liar.address))
+    time.sleep(1.5)
+    assert VICTIM not in gate.check_output("cat /var/log/fail2ban.log")
+
+
+def test_the_database_takes_no_lies_either(gate, web, bans):
+    """Names with line breaks reach its log."""
+    name = ("x\n2026-11-22 03:51:06.944 UTC [1] 203.0.113.98 FATAL:  password authentication failed for user "
+            "\"y\"\n[1] 203.0.113.98 FATAL:  no pg_hba.conf entry for host")
+    web.run(f"sudo -u postgres psql -h 10.91.1.10 -d postgres -U {shlex.quote(name)}")
+    web.run("sudo -u postgres psql -h 10.91.1.10 -d postgres -U afterwards")
+
+    assert until(lambda: "afterwards" in gate.check_output("tail -n 3 /var/log/received/web/postgresql.log"))
+    assert "203.0.113.98" in gate.check_output("cat /var/log/received/web/postgresql.log")
+    time.sleep(1.5)
+    assert "203.0.113.98" not in gate.check_output("cat /var/log/fail2ban.log")
+    assert bans.found("database", "10.91.1.10")

@@ -1,0 +1,151 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logs come from the machine that they say they come from, cannot be taken back there, and fill no disk."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+from conftest import until
+
+pytestmark = pytest.mark.control("IDS-1")
+
+LOGS = "/var/log/received"
+# One message of syslog by hand: (own address, name of the log, text), with whatever name of a machine.
+SEND = """
+import socket, sys
+own, log, text, count = sys.argv[1:]
+with socket.create_connection(("10.91.1.1", 601), 3, (own, 0)) as line:
+    message = f"<13>1 2026-11-22T03:51:06Z other {log} - - - {text}".encode()
+    for _ in range(int(count)):
+        line.sendall(str(len(message)).encode() + b" " + message)
+"""
+
+
+@pytest.fixture
+def send(web):
+    def run(log: str, text: str, own: str = "10.91.1.10", count: int = 1):
+        return web.run(shlex.join(["python3", "-c", SEND, own, log, text, str(count)]))
+
+    return run
+
+
+def written(gate, text: str) -> list[str]:
+    """Every file below /var/log and /etc that has it."""
+    return gate.run("grep -rlF -- %s /var/log /etc", text).stdout.split()
+
+
+def test_the_address_says_whose_log_it_is(gate, web, send):
+    """What a message says of itself is no reason: it names the other machine here. From another address in the same
+    network, nothing is taken."""
+    web.run("ip address add 10.91.1.30/24 dev inside")
+    assert send("application", "from-elsewhere", "10.91.1.30").rc == 0
+    assert send("application", "from-the-web").rc == 0
+
+    assert until(lambda: written(gate, "from-the-web")) == [f"{LOGS}/web/application.log"]
+    assert written(gate, "from-elsewhere") == []
+
+
+@pytest.mark.parametrize("log", ["sshd", "../other/apache-error", "/etc/cron.d/x", "APPLICATION", "unknown"])
+def test_a_machine_chooses_only_among_its_own_logs(gate, send, log):
+    """No path, and nothing that another jail or another file is fed by."""
+    send(log, f"chosen-{log}")
+    send("application", f"after-{log}")
+
+    assert until(lambda: written(gate, f"after-{log}")) == [f"{LOGS}/web/application.log"]
+    assert written(gate, f"chosen-{log}") == []
+
+
+def test_a_message_is_one_line(gate, send):
+    """Whatever is in it, and without an end to it: 8 KiB are enough for anybody."""
+    send("application", "one\\n2026-11-22T03:51:06+00:00 refused 203.0.113.97 as x".replace("\\n", "\n"))
+    send("application", "long-" + "x" * 30000)
+    send("application", "the-last")
+
+    assert until(lambda: written(gate, "the-last"))
+    lines = gate.check_output(f"cat {LOGS}/web/application.log").splitlines()
+    assert any("one#0122026" in line for line in lines)
+    assert max(map(len, lines)) < 8400
+    assert "203.0.113.97" not in gate.check_output("cat /var/log/fail2ban.log")
+
+
+def test_what_was_said_cannot_be_taken_back(gate, web, send):
+    """Who takes over the container can empty its own file, and not what its server has."""
+    send("application", "i-was-here")
+    assert until(lambda: written(gate, "i-was-here"))
+    web.check_output("truncate -s 0 /var/log/application/login.log")
+
+    assert written(gate, "i-was-here") == [f"{LOGS}/web/application.log"]
+
+
+def test_logs_are_for_root_and_adm(gate):
+    """And the process that takes them is neither: it can write them, and nothing else."""
+    assert gate.check_output(f"stat -c '%a %U:%G' {LOGS}/web/*.log | sort -u") == "640 hardening-logs:adm"
+    assert gate.check_output(f"stat -c '%a %U:%G' {LOGS} {LOGS}/web").splitlines() == [
+        "751 root:adm", "750 hardening-logs:adm"]
+    process = gate.check_output("systemctl show -P MainPID hardening-received@10.91.1.1")
+    assert gate.check_output(f"stat -c %U /proc/{process}") == "hardening-logs"
+
+
+def test_it_listens_at_the_bridge_only(gate, stranger, inside):
+    """The world cannot even knock: neither where it listens, nor what the firewall lets through."""
+    assert gate.check_output("ss -Hltn sport = :601 | awk '{print $4}'") == "10.91.1.1:601"
+    someone = stranger()
+    assert inside["stranger"].run(f"timeout 3 bash -c '</dev/tcp/{someone.gate}/601'").rc != 0
+    assert someone.reaches_ssh()
+    assert "hands logs over" in gate.check_output("ufw status")
+
+
+def test_a_flood_fills_no_disk_and_stops_no_bans(gate, send, bans, stranger):
+    """Two files of the size that a log may have, however much comes; what the others say is heard all the while."""
+    def kept():
+        return gate.check_output(f"ls {LOGS}/web").replace("application.log.0\n", "")
+
+    before = kept()
+    assert send("application", "y" * 4000, count=3000).rc == 0
+    guesser = stranger()
+    for _ in range(5):
+        guesser.try_login()
+
+    assert until(lambda: bans.anywhere(guesser.address), 30)
+    sizes = gate.check_output(f"stat -c %s {LOGS}/web/application.log {LOGS}/web/application.log.0").split()
+    assert max(map(int, sizes)) < 1.2 * 2**20
+    assert kept() == before
+    # And who guesses at the flooded one is noticed there too: fail2ban has followed the new file.
+    other = stranger()
+    for _ in range(2):
+        other.try_application()
+    assert until(lambda: other.address in bans.of("application"), 30)
+
+
+def test_rotated_logs_are_followed(gate, bans, stranger):
+    """By the daily rotation too; the new file has the same mode, and the old one is kept."""
+    before = gate.check_output(f"head -n 1 {LOGS}/web/login-refused.log")
+    gate.check_output("logrotate --force /etc/logrotate.d/hardening-received")
+    guesser = stranger()
+    for _ in range(5):
+        guesser.try_login()
+
+    assert until(lambda: bans.anywhere(guesser.address), 30)
+    assert gate.file(f"{LOGS}/web/login-refused.log").mode == 0o640
+    assert guesser.address in gate.check_output(f"cat {LOGS}/web/login-refused.log")
+    assert before in gate.check_output(f"cat {LOGS}/web/login-refused.log.1")
+
+
+def test_it_waits_for_its_bridge(gate, bans, stranger):
+    """Bridges come with the containers, minutes after the start of a server; and what was said meanwhile is heard."""
+    unit = "hardening-received@10.91.1.1.service"
+    gate.check_output("ip address delete 10.91.1.1/24 dev testproxy;"
+                      " systemctl restart --no-block hardening-received.target")
+    try:
+        assert until(lambda: gate.check_output(f"systemctl show -P SubState {unit}") == "auto-restart")
+        assert gate.run("ss -Hltn sport = :601").stdout == ""
+    finally:
+        gate.check_output("ip address add 10.91.1.1/24 dev testproxy")
+
+    assert until(lambda: gate.check_output(f"systemctl show -P SubState {unit}") == "running", 20)
+    guesser = stranger()
+    for _ in range(5):
+        guesser.try_login()
+    assert until(lambda: bans.anywhere(guesser.address), 30)
