@@ -4,94 +4,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
-import testinfra
-from lab import paths
-
-SCENARIO = Path(__file__).parents[1]
-
-# Knocks at all ports of an address, some thousand at a time, and prints those that open. Runs on the stranger.
-SCAN = """
-import select, socket, sys, time
-address, found = sys.argv[1], []
-kind = socket.AF_INET6 if ":" in address else socket.AF_INET
-for first in range(1, 65536, 4000):
-    waiting, poll = {}, select.epoll()
-    for port in range(first, min(first + 4000, 65536)):
-        caller = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        caller.connect_ex((address, port))
-        waiting[caller.fileno()] = caller, port
-        poll.register(caller, select.EPOLLOUT)
-    end = time.monotonic() + 1.5
-    while waiting and time.monotonic() < end:
-        for number, _ in poll.poll(0.2):
-            caller, port = waiting.pop(number)
-            poll.unregister(number)
-            if not caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                found.append(port)
-            caller.close()
-    for caller, _ in waiting.values():
-        caller.close()
-print(*found)
-"""
-
-ASK = """
-import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as caller:
-    print(caller.recv(100).decode().strip())
-"""
-
-
-@pytest.fixture(scope="module")
-def inside(lab):
-    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
-
-
-@pytest.fixture(scope="module")
-def gate(inside):
-    return inside["gate"]
-
-
-@pytest.fixture(scope="module")
-def stranger(inside):
-    return inside["stranger"]
-
-
-@pytest.fixture(params=["IPv4", "IPv6"])
-def family(request, lab):
-    """The addresses of the gate and of the stranger, in one protocol."""
-    name = "address" if request.param == "IPv4" else "address6"
-    return {machine: getattr(lab.machines[machine], name) for machine in ("gate", "stranger")}
-
-
-def ask(machine, address, port, *through):
-    """What the far side says about who is calling; None if nobody answers."""
-    answer = machine.run(" ".join([*through, "python3 -c '%s' %s %s"]) % (ASK, address, port))
-    return answer.stdout.strip() or None
-
-
-def forget_callers(gate):
-    """Whom the limit has counted so far. (A container may not write to /proc/net/xt_recent.)"""
-    gate.check_output("ufw reload")
-
-
-@pytest.fixture
-def converge(lab):
-    def run(**variables) -> subprocess.CompletedProcess:
-        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--diff",
-                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
-        plain = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-                              check=False, env={**os.environ, **plain})
-
-    return run
+from machines import SCAN, ask, forget_callers
 
 
 @pytest.mark.control("NET-1")
