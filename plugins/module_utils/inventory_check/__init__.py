@@ -15,12 +15,13 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
     server,
     structure,
     tiers,
+    tunnel,
     volume,
     wazuh,
 )
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import Problem, Site
 
-PARTS = (structure, roles, access, volume, containers, flows, hosts, wazuh, tiers, server)
+PARTS = (structure, roles, access, volume, containers, flows, tunnel, hosts, wazuh, tiers, server)
 
 
 def check(site: Site) -> list[Problem]:
