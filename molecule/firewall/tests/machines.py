@@ -55,9 +55,13 @@ def scan(machine, address):
 
 
 def rules(machine):
-    """All tables of the kernel, whoever made them and in whatever order, without what is counted."""
+    """All tables and chains of the kernel, whoever made them and in whatever order, without what is counted."""
     listing = re.sub(r"counter packets \d+ bytes \d+", "counter", machine.check_output("nft list ruleset"))
-    return "\n".join(sorted(table.strip() for table in re.split(r"(?m)^(?=table )", listing)))
+    found = []
+    for table in re.split(r"(?m)^(?=table )", listing):
+        name, *chains = re.split(r"(?m)^\t(?=\w+ .*\{$)", table.strip().removesuffix("}"))
+        found += [f"{name.strip()} {chain.strip()}" for chain in chains]
+    return sorted(found)
 
 
 def state(machine):
