@@ -144,13 +144,15 @@ class Ufw:
         """On disk first, then into the kernel. A running firewall is restarted only for what needs it."""
         backend = self._backend
         try:
+            if after.ipv6 != before.ipv6:
+                backend.set_default(backend.files["defaults"], "IPV6", "yes" if after.ipv6 else "no")
+                # Which chains there are, the library decides when it is loaded.
+                self._load()
+                backend, restart = self._backend, True
             for direction, policy in after.policies.items():
                 if policy != before.policies[direction]:
                     backend.set_default_policy(policy, direction)
                     restart = True
-            if after.ipv6 != before.ipv6:
-                backend.set_default(backend.files["defaults"], "IPV6", "yes" if after.ipv6 else "no")
-                restart = True
             if after.logging != before.logging:
                 backend.set_default(backend.files["conf"], "LOGLEVEL", after.logging)
                 restart = True

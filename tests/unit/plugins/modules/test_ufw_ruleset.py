@@ -170,3 +170,15 @@ def test_an_unfinished_change_is_put_back_first():
     ensure(ufw, ["limit 22/tcp"], guard)
 
     assert guard.log == ["restore", "save"]
+
+
+def test_without_ipv6_there_are_no_rules_for_it():
+    """ufw drops all of it then; and switched on again, it has the same rules as before."""
+    ufw = FakeUfw(rules=["limit 22/tcp"], rules6=["limit 22/tcp"])
+
+    off = ensure(ufw, ["limit 22/tcp"], ipv6=False)
+    assert off["rules6"] == []
+    assert "IPv6: off" in off["diff"][0]["after"]
+    assert not ensure(ufw, ["limit 22/tcp"], ipv6=False)["changed"]
+
+    assert ensure(ufw, ["limit 22/tcp"])["rules6"] == ["limit 22/tcp"]
