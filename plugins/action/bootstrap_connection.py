@@ -9,13 +9,16 @@ import typing as t
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
-from ansible_collections.securebox.stack.plugins.plugin_utils.login import is_ssh, open_login
+from ansible_collections.securebox.stack.plugins.plugin_utils.login import LoginTimeout, is_ssh, limited, open_login
 
 # One round trip tells all that later tasks depend on.
 QUESTION = (
     b'/bin/sh -c \'echo "uid=$(id -u)"; echo "python=$(command -v python3)"; '
     b'echo "sudo=$(sudo -n true 2>/dev/null && echo yes)"\''
 )
+
+# A login on an emulated machine takes half a minute.
+PATIENCE = 90
 
 # What ssh says, what it means, and what to do about it. {login} is the command that shows the same.
 REASONS = (
@@ -39,26 +42,30 @@ REASONS = (
 class Candidate(t.NamedTuple):
     """A way in that is worth a try."""
 
+    host: str
     port: int
     user: str
 
-    def command(self, host: str) -> str:
-        return f"ssh -p {self.port} {self.user}@{host}"
+    @property
+    def command(self) -> str:
+        return f"ssh -p {self.port} {self.user}@{self.host}"
 
 
-def candidates(port: int | None, user: str | None, args: t.Mapping[str, t.Any]) -> list[Candidate]:
+def candidates(host: str, port: int | None, user: str | None, args: t.Mapping[str, t.Any]) -> list[Candidate]:
     """The hardened server first: but for one run in its life, that is the one."""
-    wanted = Candidate(int(port or 22), user or "root")
-    delivered = Candidate(int(args.get("port") or 22), args.get("user") or "root")
-    return [wanted] if wanted == delivered else [wanted, delivered]
+    wanted = Candidate(host, int(port or 22), user or "root")
+    # Where the inventory's address is inside a tunnel, that is not there yet, or not any more.
+    public = wanted._replace(host=args.get("host") or host)
+    delivered = Candidate(public.host, int(args.get("port") or 22), args.get("user") or "root")
+    return list(dict.fromkeys([wanted, public, delivered]))
 
 
-def explain(error: str, candidate: Candidate, host: str) -> str:
+def explain(error: str, candidate: Candidate) -> str:
     """ssh's own words, put into a cause and a next step."""
-    known = host if candidate.port == 22 else f"[{host}]:{candidate.port}"
+    known = candidate.host if candidate.port == 22 else f"[{candidate.host}]:{candidate.port}"
     for sign, meaning in REASONS:
         if sign.lower() in error.lower():
-            return meaning.format(login=candidate.command(host), user=candidate.user, known=known)
+            return meaning.format(login=candidate.command, user=candidate.user, known=known)
     lines = [line for line in error.strip().splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
 
@@ -74,7 +81,7 @@ def shortcoming(answers: t.Mapping[str, str], has_password: bool) -> str | None:
 
 
 class ActionModule(ActionBase):
-    """The answer is RV(port), RV(user): as the inventory wants them; RV(reached): as they are now."""
+    """The answer is RV(host), RV(port), RV(user): as the inventory wants them; RV(reached): as they are now."""
 
     _requires_connection = False
     _supports_check_mode = True
@@ -87,35 +94,39 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"This is about logins by ssh, and the connection is {connection.transport}.")
 
         host = connection.get_option("host") or task_vars["inventory_hostname"]
-        ways = candidates(connection.get_option("port"), connection.get_option("remote_user"), self._task.args)
+        ways = candidates(host, connection.get_option("port"), connection.get_option("remote_user"), self._task.args)
         has_password = bool(task_vars.get("ansible_become_password") or self._play_context.become_pass)
         tried = []
         for way in ways:
-            answers, why = self._ask(way, host)
+            answers, why = self._ask(way)
             why = why or shortcoming(answers, has_password)
             if why is None:
                 root = answers["uid"] == "0"
                 result.update(
-                    changed=False, port=ways[0].port, user=ways[0].user, hardened=way == ways[0],
-                    reached={"port": way.port, "user": way.user,
+                    changed=False, host=host, port=ways[0].port, user=ways[0].user, hardened=way == ways[0],
+                    reached={"host": way.host, "port": way.port, "user": way.user,
                              "become": not root and boolean(self._task.args.get("become", True))})
                 return result
-            tried.append(f"- {way.command(host)}: {why}.")
+            tried.append(f"- {way.command}: {why}.")
         result.update(failed=True, msg="\n".join([
             f"No login at {host} works. Tried, in this order:", *tried,
-            "The first is what the inventory says (ansible_port, ansible_user: the hardened server), the second what "
-            "the server was delivered with (securebox_bootstrap_port, securebox_bootstrap_user)."
+            "The first is what the inventory says (ansible_host, ansible_port, ansible_user: the hardened server), the "
+            "last what the server was delivered with (securebox_bootstrap_host, securebox_bootstrap_port, "
+            "securebox_bootstrap_user)."
             if len(ways) > 1 else "That is what the inventory says (ansible_port, ansible_user).",
             "Locked out of a hardened server: docs/runbooks/emergency-access.md."]))
         return result
 
-    def _ask(self, way: Candidate, host: str) -> tuple[dict[str, str], str | None]:
-        login = open_login(self._connection, self._play_context, way.port, way.user)
+    def _ask(self, way: Candidate) -> tuple[dict[str, str], str | None]:
+        login = open_login(self._connection, self._play_context, way.port, way.user, host=way.host)
         try:
-            code, out, err = login.exec_command(QUESTION.decode(), sudoable=False)
+            with limited(PATIENCE):
+                code, out, err = login.exec_command(QUESTION.decode(), sudoable=False)
+        except LoginTimeout:
+            return {}, f"no answer within {PATIENCE} seconds, as of a shared connection through a tunnel that is gone"
         except AnsibleConnectionFailure as failure:
-            return {}, explain(str(failure), way, host)
+            return {}, explain(str(failure), way)
         if code != 0:
-            return {}, explain(err.decode(errors="replace"), way, host)
+            return {}, explain(err.decode(errors="replace"), way)
         lines = out.decode(errors="replace").splitlines()
         return dict(line.strip().split("=", 1) for line in lines if "=" in line), None

@@ -48,6 +48,10 @@ fi
 # Where a reset or a failure ended this before, it goes on.
 mv "$state/armed" "$state/restoring" 2>/dev/null || [ -d "$state/restoring" ] || exit 0
 echo "No login confirmed the change of {name}: putting the old settings back."
+if [ ! -e {unseen} ]; then
+:
+{undo}
+fi
 back() {{
 if [ -e "$1" ] || [ -L "$1" ]; then mv -fT "$1" "$2" || failed=yes; fi
 }}
@@ -147,9 +151,13 @@ class Guard:
             self._run(["systemctl", "restart", timer.name])
 
     def save(
-        self, paths: t.Sequence[str], restore: t.Sequence[t.Sequence[str]], check: t.Sequence[t.Sequence[str]] = ()
+        self, paths: t.Sequence[str], restore: t.Sequence[t.Sequence[str]], check: t.Sequence[t.Sequence[str]] = (),
+        undo: t.Sequence[t.Sequence[str]] = (),
     ) -> None:
-        """Copy what is at these paths aside, with the commands that judge it and make it effective again."""
+        """Copy what is at these paths aside, with the commands that judge it and make it effective again.
+
+        C(undo) runs before anything is put back: only the new settings know what they have started.
+        """
         shutil.rmtree(self._state, ignore_errors=True)
         saved = self._state / "new"
         beside: list[Path] = []
@@ -164,6 +172,7 @@ class Guard:
                     files="\n".join(files),
                     beside=shlex.join(map(str, beside)),
                     check=" && ".join(shlex.join(command) for command in check) or "true",
+                    undo="\n".join(shlex.join(command) for command in undo),
                     restore="\n".join(shlex.join(command) for command in restore),
                     timer=self.unit + ".timer",
                     units=shlex.join(map(str, self._unit_files())),

@@ -19,6 +19,7 @@ ARGUMENTS = {
     "path": {"type": "path", "required": True},
     "content": {"type": "str"},
     "secret_content": {"type": "str", "no_log": True},
+    "secret_lines": {"type": "str", "no_log": False},
     "link": {"type": "path"},
     "lines": {
         "type": "list",
@@ -112,6 +113,7 @@ class ManagedFile:
         self._secret = params.get("secret_content") is not None or any(
             line.get("secret") is not None for line in params.get("lines") or []
         )
+        self._secret_lines = params.get("secret_lines") or ""
         self._real = root / self.path.lstrip("/")
         self._owner = (
             account(params.get("owner"), owner[0], lambda name: pwd.getpwnam(name).pw_uid, self.path, rehearsal),
@@ -166,7 +168,11 @@ class ManagedFile:
     def diff(self) -> dict[str, str]:
         before, after = self.before.describe(), self.after.describe()
         header = self.path
-        if self._secret and self.before.content != self.after.content:
+        if self._secret_lines:
+            before, after = self._hidden(before), self._hidden(after)
+            if before == after and self.before.content != self.after.content:
+                before, after = before + "other secrets\n", after + "secrets\n"
+        elif self._secret and self.before.content != self.after.content:
             before, after = "other secret content\n" if self.before.content is not None else "", "secret content\n"
         if before == after:
             before, after = (
@@ -174,6 +180,9 @@ class ManagedFile:
                 for state in (self.before, self.after)
             )
         return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+    def _hidden(self, text: str) -> str:
+        return re.sub(f"(?m)({self._secret_lines}).*$", r"\1(secret)", text)
 
     def write(self) -> None:
         """Atomic: whoever reads the path sees the old state or the new one, whole."""

@@ -16,9 +16,30 @@ import typing as t
 from pathlib import Path
 
 UNIT = "ufw.service"
+KERNEL_IPV6 = "/proc/sys/net/ipv6"
 POLICIES = {"allow": "accept", "deny": "drop", "reject": "reject"}
 # ufw's names of the directions, and those of its settings.
 DIRECTIONS = {"incoming": "input", "outgoing": "output", "routed": "forward"}
+
+# ufw keeps its chains when it stops, and its start takes it for granted that INPUT, FORWARD and OUTPUT still lead to
+# them. Where somebody flushed those (iptables -F INPUT), the policy would drop everything for ever: then all chains are
+# made anew. And what it loads where IPv6 is off, it leaves there when IPv6 is on again.
+HEAL = r"""
+ip6tables -D INPUT -i lo -j ACCEPT 2>/dev/null && ip6tables -D OUTPUT -o lo -j ACCEPT
+for ipt in iptables ip6tables; do
+    v=; [ $ipt = iptables ] || v=6
+    $ipt -nL ufw$v-before-input >/dev/null 2>&1 || continue
+    for way in INPUT:input FORWARD:forward OUTPUT:output; do
+        $ipt -C "${way%:*}" -j "ufw$v-before-${way#*:}" 2>/dev/null || break
+        [ $way != OUTPUT:output ] || continue 2
+    done
+    $ipt -S | sed -n "s/^-A \(INPUT\|FORWARD\|OUTPUT\) -j \(ufw$v-[a-z-]*\)$/-D \1 -j \2/p" |
+        while read -r rule; do $ipt $rule; done
+    chains=$($ipt -S | sed -n "s/^-N \(ufw$v-.*\)/\1/p")
+    for chain in $chains; do $ipt -F "$chain"; done
+    for chain in $chains; do $ipt -X "$chain"; done
+done
+"""
 
 
 class UfwError(Exception):
@@ -38,12 +59,15 @@ class State(t.NamedTuple):
     policies: dict[str, str]
     rules: list[str]
     rules6: list[str]
+    # Switched off, ufw drops all of it.
+    ipv6: bool = True
 
     def describe(self) -> str:
         lines = [
             f"Status: {'active' if self.active else 'inactive'}{'' if self.enabled else ', not at boot'}",
             f"Logging: {self.logging}",
             *(f"Default: {policy} ({direction})" for direction, policy in sorted(self.policies.items())),
+            *([] if self.ipv6 else ["IPv6: off, all of it is dropped"]),
             *(f"ufw {rule}" for rule in self.rules),
             *(f"ufw {rule} (v6)" for rule in self.rules6),
         ]
@@ -94,30 +118,43 @@ class Ufw:
         with as_the_command():
             self._backend = ufw.frontend.UFWFrontend(False).backend
 
-    def canonical(self, rules: t.Iterable[str]) -> tuple[list[str], list[str]]:
+    def canonical(self, rules: t.Iterable[str], ipv6: bool) -> tuple[list[str], list[str]]:
         """The rules of IPv4 and of IPv6 as C(ufw show added) prints them: what is the same, reads the same."""
-        ipv4, ipv6 = self._parse(rules)
-        return self._words(ipv4), self._words(ipv6)
+        rules4, rules6 = self._parse(rules)
+        # Where ufw leaves IPv6 alone (IPV6=no, or a kernel without it), it drops all of it: nothing is to be described.
+        return self._words(rules4), self._words(rules6) if ipv6 and Path(KERNEL_IPV6).exists() else []
 
     def read(self) -> State:
         settings = self._backend.defaults
         spoken = {value: name for name, value in POLICIES.items()}
         return State(
             enabled=self._backend.is_enabled() and self._succeeds(["systemctl", "--quiet", "is-enabled", UNIT]),
-            active=self._succeeds(["iptables", "-nL", "ufw-user-input"])
-            and (not self._backend.use_ipv6() or self._succeeds(["ip6tables", "-nL", "ufw6-user-input"])),
+            active=self._leads("iptables", "ufw")
+            and (not self._backend.use_ipv6() or self._leads("ip6tables", "ufw6")),
             logging=settings["loglevel"],
             policies={
                 direction: spoken[settings[f"default_{chain}_policy"]] for direction, chain in DIRECTIONS.items()
             },
             rules=self._words(self._split(self._backend.rules)[0]),
             rules6=self._words(self._split(self._backend.rules6)[0]),
+            ipv6=settings["ipv6"] == "yes",
         )
+
+    def _leads(self, program: str, prefix: str) -> bool:
+        """Whether the rules are loaded, and packets come to them."""
+        return self._succeeds([program, "-nL", f"{prefix}-user-input"]) and all(
+            self._succeeds([program, "-C", chain, "-j", f"{prefix}-before-{chain.lower()}"])
+            for chain in ("INPUT", "FORWARD", "OUTPUT"))
 
     def write(self, before: State, after: State, rules: t.Iterable[str], restart: bool) -> None:
         """On disk first, then into the kernel. A running firewall is restarted only for what needs it."""
         backend = self._backend
         try:
+            if after.ipv6 != before.ipv6:
+                backend.set_default(backend.files["defaults"], "IPV6", "yes" if after.ipv6 else "no")
+                # Which chains there are, the library decides when it is loaded.
+                self._load()
+                backend, restart = self._backend, True
             for direction, policy in after.policies.items():
                 if policy != before.policies[direction]:
                     backend.set_default_policy(policy, direction)
@@ -139,14 +176,16 @@ class Ufw:
         except self._error as error:
             raise UfwError(f"ufw: {error.value}") from error
         if restart or not before.active:
-            self._run(self.restart_command())
+            for command in self.restore_commands():
+                self._run(command)
 
-    def restart_command(self) -> list[str]:
-        return [self._backend.files["init"], "force-reload"]
+    def undo_commands(self) -> list[list[str]]:
+        """Stop by the hooks that started it."""
+        return [[self._backend.files["init"], "force-stop"]]
 
     def restore_commands(self) -> list[list[str]]:
         """Make what is on disk effective, also if that is a firewall switched off."""
-        return [[self._backend.files["init"], "force-stop"], [self._backend.files["init"], "start"]]
+        return [*self.undo_commands(), ["/bin/sh", "-c", HEAL], [self._backend.files["init"], "start"]]
 
     def files(self) -> list[str]:
         names = ("rules", "rules6", "after_rules", "after6_rules", "defaults", "conf")
@@ -167,8 +206,7 @@ class Ufw:
                     raise UfwError(f"ufw {text}: the list is the order; delete, insert and prepend have no place in it")
                 if versions in ("both", "v4"):
                     parsed[0].append(self._of_version(rule, v6=False))
-                # Where ufw leaves IPv6 alone (IPV6=no), it drops all of it, and there is nothing to describe.
-                if versions in ("both", "v6") and self._backend.use_ipv6():
+                if versions in ("both", "v6"):
                     parsed[1].append(self._of_version(rule, v6=True))
             except (SystemExit, ValueError, KeyError, self._error) as error:
                 raise UfwError(

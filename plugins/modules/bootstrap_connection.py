@@ -24,6 +24,11 @@ attributes:
     description: Changes nothing.
     support: none
 options:
+  host:
+    description:
+      - Another address of the server, if the inventory's (C(ansible_host)) is one inside a tunnel. It is tried when
+        that one does not answer, and for a server as delivered.
+    type: str
   port:
     description: The port to connect to on a server as delivered.
     type: int
@@ -49,6 +54,7 @@ EXAMPLES = r"""
 
 - name: Go on by the way that works
   ansible.builtin.set_fact:
+    ansible_host: "{{ securebox_login.reached.host }}"
     ansible_port: "{{ securebox_login.reached.port }}"
     ansible_user: "{{ securebox_login.reached.user }}"
     ansible_become: "{{ securebox_login.reached.become }}"
@@ -59,6 +65,10 @@ hardened:
   description: Whether the way of the inventory was the one that worked.
   returned: success
   type: bool
+host:
+  description: The address as the inventory wants it.
+  returned: success
+  type: str
 port:
   description: The port as the inventory wants it.
   returned: success
@@ -72,6 +82,9 @@ reached:
   returned: success
   type: dict
   contains:
+    host:
+      description: The address.
+      type: str
     port:
       description: The port.
       type: int

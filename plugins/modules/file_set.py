@@ -52,6 +52,12 @@ options:
           secret_content:
             description: The same, but no log and no difference shows it, nor what was there before.
             type: str
+          secret_lines:
+            description:
+              - Show all of the file, before and after, but for what follows this regular expression in a line. With
+                O(subjects[].files[].secret_content) as long as there is such a line, else with
+                O(subjects[].files[].content).
+            type: str
           link:
             description: Make it a symbolic link to this path instead.
             type: path
@@ -133,6 +139,9 @@ options:
         description: How long the host waits for the login.
         type: int
         default: 300
+      host:
+        description: The address to connect to, if not the one in use, such as one inside a tunnel.
+        type: str
       port:
         description: The port to connect to, if not the one in use.
         type: int
@@ -278,6 +287,7 @@ def main() -> None:
                 "options": {
                     "name": {"type": "str", "default": "file-set"},
                     "seconds": {"type": "int", "default": 300},
+                    "host": {"type": "str"},
                     "port": {"type": "int"},
                     "user": {"type": "str"},
                 },

@@ -59,10 +59,15 @@ options:
     type: list
     elements: str
     default: []
+  ipv6:
+    description: Whether there is IPv6. When V(false), ufw drops all of it but on the loopback.
+    type: bool
+    default: true
   hooks:
     description:
       - Files of C(/etc/ufw) beside the rules, such as C(before.init). All belong to root.
       - A hook that is executable is asked for its C(status); one that answers with an error is started again.
+      - What such a hook does on C(start), it has to undo on C(stop). ufw knows nothing of it, and cannot.
     type: list
     elements: dict
     default: []
@@ -99,6 +104,9 @@ options:
         description: How long the host waits for the login.
         type: int
         default: 300
+      host:
+        description: The address to connect to, if not the one in use, such as one inside a tunnel.
+        type: str
       port:
         description: The port to connect to, if not the one in use.
         type: int
@@ -156,9 +164,9 @@ class Change:
     def __init__(self, params: t.Mapping[str, t.Any], ufw: t.Any, succeeds: t.Callable[[list[str]], bool]) -> None:
         self.wanted = params["rules"]
         self.before = ufw.read()
-        ipv4, ipv6 = ufw.canonical(self.wanted)
+        ipv4, ipv6 = ufw.canonical(self.wanted, params["ipv6"])
         self.after = State(
-            enabled=True, active=True, logging=params["logging"], rules=ipv4, rules6=ipv6,
+            enabled=True, active=True, logging=params["logging"], rules=ipv4, rules6=ipv6, ipv6=params["ipv6"],
             policies={direction: params[direction] for direction in ("incoming", "outgoing", "routed")})
         self.hooks = [hook for hook in map(ManagedFile, params["hooks"]) if hook.changed]
         # A hook may have lost what it had loaded to somebody else's flush.
@@ -209,7 +217,8 @@ def ensure(
 
 def apply(change: Change, ufw: t.Any, guard: Guard, seconds: int | None) -> None:
     """Save, write, load."""
-    guard.save(ufw.files() + [hook.path for hook in change.hooks], ufw.restore_commands())
+    guard.save(ufw.files() + [hook.path for hook in change.hooks], ufw.restore_commands(),
+               undo=ufw.undo_commands())
     if seconds is not None:
         guard.arm(seconds)
     try:
@@ -235,12 +244,14 @@ def main() -> None:
             "routed": {**policy, "default": "deny"},
             "logging": {"type": "str", "choices": ["off", "low", "medium", "high", "full"], "default": "low"},
             "others": {"type": "list", "elements": "str", "default": []},
+            "ipv6": {"type": "bool", "default": True},
             "hooks": {"type": "list", "elements": "dict", "default": [], "options": HOOK},
             "confirm": {
                 "type": "dict",
                 "options": {
                     "name": {"type": "str", "default": "firewall"},
                     "seconds": {"type": "int", "default": 300},
+                    "host": {"type": "str"},
                     "port": {"type": "int"},
                     "user": {"type": "str"},
                 },

@@ -39,9 +39,10 @@ def is_ssh(connection: t.Any) -> bool:
 
 
 def open_login(
-    connection: t.Any, play_context: t.Any, port: int | None, user: str | None, multiplexed: bool = True
+    connection: t.Any, play_context: t.Any, port: int | None, user: str | None, multiplexed: bool = True,
+    host: str | None = None,
 ) -> t.Any:
-    """The same connection, for another port or account; new from the ground up unless multiplexed."""
+    """The same connection, for another port, account or address; new from the ground up unless multiplexed."""
     login = connection_loader.get("ansible.builtin.ssh", play_context)
     for name, value in connection.get_options().items():
         login.set_option(name, value)
@@ -49,6 +50,8 @@ def open_login(
         login.set_option("port", port)
     if user is not None:
         login.set_option("remote_user", user)
+    if host:
+        login.set_option("host", host)
     arguments = [login.get_option("ssh_args") or ""]
     if not (login.get_option("password") or play_context.password):
         arguments.insert(0, NEVER_ASK)
@@ -134,10 +137,11 @@ class ConfirmedAction(ActionBase):
         first = self._connection
         port = int(confirm["port"]) if confirm.get("port") else first.get_option("port")
         user = confirm["user"]
+        host = confirm.get("host") or first.get_option("host")
         seconds = int(confirm.get("seconds") or 300)
         began = time.monotonic()
         try:
-            error = self._run_in_new_login(rollback["confirm"], port, user, seconds, task_vars)
+            error = self._run_in_new_login(rollback["confirm"], host, port, user, seconds, task_vars)
         finally:
             self._connection = first
         if error is None:
@@ -150,7 +154,7 @@ class ConfirmedAction(ActionBase):
             "changed": restored is not None,
             "confirmed": False,
             "msg": (
-                f"The new settings do not let {user} in at port {port} of {first.get_option('host')}: {reason}. "
+                f"The new settings do not let {user} in at port {port} of {host}: {reason}. "
                 + ("The old settings are back." if restored is None else
                    f"Nor can they be put back from here: {restored}. The host itself puts the old settings back within "
                    f"{seconds} seconds; run again after that.")
@@ -176,10 +180,10 @@ class ConfirmedAction(ActionBase):
         return said or f"it ended with exit code {done['rc']} and said nothing", journal
 
     def _run_in_new_login(
-        self, command: list[str], port: int | None, user: str | None, seconds: int, task_vars: dict
+        self, command: list[str], host: str, port: int | None, user: str | None, seconds: int, task_vars: dict
     ) -> str | None:
         """None, or why it did not work."""
-        login = open_login(self._connection, self._play_context, port, user, multiplexed=False)
+        login = open_login(self._connection, self._play_context, port, user, multiplexed=False, host=host)
         if user != "root":
             login.set_become_plugin(self._sudo(task_vars))
         self._connection = login

@@ -103,12 +103,19 @@ class Site:
         return int(self.get(self.box, "hardening_ssh_port", 22))
 
     @property
+    def public_ssh(self) -> list[int]:
+        """ssh's port where it answers everywhere; none where it does inside a tunnel or to some networks only."""
+        return [] if self.get(self.box, "firewall_ssh_from", []) else [self.ssh_port]
+
+    @property
     def public_ports(self) -> list[int]:
         return [int(forward["port"]) for forward in self.get(self.box, "firewall_forwards", [])]
 
     @property
     def outside_address(self) -> str:
-        return self.get(self.box, "securebox_verify_address") or self.get(self.box, "ansible_host", self.box)
+        # Where ssh comes by a tunnel, the world has another address.
+        names = ("securebox_verify_address", "securebox_bootstrap_host", "ansible_host")
+        return next(filter(None, (self.get(self.box, name) for name in names)), self.box)
 
     @property
     def is_forwarded(self) -> bool:

@@ -87,6 +87,9 @@ def local(address: str) -> bool:
 def test_services_listen_where_they_are_needed(site, said, evidence):
     """A service that listens on every address is one firewall mistake away from the world."""
     wanted = {site.box: {("tcp", site.ssh_port)}}
+    # A tunnel answers nobody who has no key, and has no address of its own to bind to.
+    if site.get(site.box, "wireguard_peers", []):
+        wanted[site.box].add(("udp", int(site.get(site.box, "wireguard_port", 51820))))
     # The proxy is for everybody, at the one address that its container has.
     wanted.update({host: {("tcp", 80), ("tcp", 443)} for host in site.groups.get("proxy", [])})
     for host in site.machines:

@@ -110,9 +110,11 @@ def test_root_cannot_log_in(box, evidence):
 @pytest.mark.control("SSH-1")
 def test_ssh_answers_at_its_own_port_only(site, front, evidence):
     """22 is closed once ssh has moved, and the new port answers as ssh."""
-    own = outside.knock(front.address, front.port(site.ssh_port), site.is_forwarded)
-    evidence(f"port {site.ssh_port}: {own}")
-    assert own == "open"
+    # Inside a tunnel, or to some networks only: that this suite logs in shows that it answers there.
+    if site.public_ssh:
+        own = outside.knock(front.address, front.port(site.ssh_port), site.is_forwarded)
+        evidence(f"port {site.ssh_port}: {own}")
+        assert own == "open"
     if site.ssh_port != 22 and (port := site.outside_port(22)):
         old = outside.knock(front.address, port, site.is_forwarded)
         evidence(f"port 22: {old}")

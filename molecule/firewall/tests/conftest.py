@@ -1,6 +1,6 @@
 # Copyright (c) 2026 The securebox.stack maintainers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The gate, the stranger, and their addresses."""
+"""The machines of this scenario from inside, and its playbook with other variables."""
 
 from __future__ import annotations
 
@@ -39,12 +39,23 @@ def family(request, lab):
 
 
 @pytest.fixture
-def converge(lab):
-    def run(**variables) -> subprocess.CompletedProcess:
-        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--diff",
-                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
+def start(lab):
+    """Begin a run of a playbook of this scenario, in a process group of its own."""
+    def begin(playbook, *options, **variables) -> subprocess.Popen:
+        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--diff", *options,
+                   "--extra-vars", json.dumps(variables), str(SCENARIO / playbook)]
         plain = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-                              check=False, env={**os.environ, **plain})
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                env={**os.environ, **plain}, start_new_session=True)
+
+    return begin
+
+
+@pytest.fixture
+def converge(start):
+    def run(playbook="converge.yml", *options, **variables) -> subprocess.CompletedProcess:
+        running = start(playbook, *options, **variables)
+        output, _ = running.communicate(timeout=150)
+        return subprocess.CompletedProcess(running.args, running.returncode, output)
 
     return run

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from behind import ask
+from machines import ask
 
 PROBE = Path(__file__).parents[3] / "tests/testinfra/probes/foreign.py"
 

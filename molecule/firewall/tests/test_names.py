@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from behind import ask
+from machines import ask
 
 SEEN = "/var/lib/firewall-names/seen.json"
 

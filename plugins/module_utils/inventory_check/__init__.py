@@ -17,12 +17,15 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check im
     server,
     structure,
     tiers,
+    tunnel,
     volume,
     wazuh,
 )
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import Problem, Site
 
-PARTS = (structure, roles, access, volume, containers, flows, proxy, hosts, bans, wazuh, tiers, server)
+PARTS = (
+    structure, roles, access, volume, containers, flows, tunnel, proxy, hosts, bans, wazuh, tiers, server,
+)  # fmt: skip
 
 
 def check(site: Site) -> list[Problem]:

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 HIDDEN = "(a secret, not shown)"
-_SECRET_NAME = re.compile(r"(^vault_|pass(word|phrase|wd)?($|[_.])|secret|token|private)", re.IGNORECASE)
+_SECRET_NAME = re.compile(r"(^vault_|pass(word|phrase|wd)?($|[_.])|secret|token|private|preshared)", re.IGNORECASE)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?b)?", re.IGNORECASE)
 _UNSET = object()
 

@@ -11,15 +11,22 @@ HOST = "203.0.113.10"
 
 
 def test_the_hardened_server_is_tried_first():
-    assert subject.candidates(822, "admin", {"port": "22", "user": "root"}) == [(822, "admin"), (22, "root")]
+    assert subject.candidates(HOST, 822, "admin", {"port": "22", "user": "root"}) == [
+        (HOST, 822, "admin"), (HOST, 22, "root")]
+
+
+def test_an_address_in_a_tunnel_is_tried_first_and_the_public_one_next():
+    """The tunnel is not there yet on a bare server; nor on one whose firewall was put back."""
+    found = subject.candidates("10.99.0.1", 822, "admin", {"host": HOST, "port": 22, "user": "root"})
+    assert found == [("10.99.0.1", 822, "admin"), (HOST, 822, "admin"), (HOST, 22, "root")]
 
 
 def test_the_same_way_is_tried_once():
-    assert subject.candidates(22, "root", {}) == [(22, "root")]
+    assert subject.candidates(HOST, 22, "root", {"host": ""}) == [(HOST, 22, "root")]
 
 
 def test_no_port_in_the_inventory_means_ssh_own():
-    assert subject.candidates(None, "debian", {})[0] == (22, "debian")
+    assert subject.candidates(HOST, None, "debian", {})[0] == (HOST, 22, "debian")
 
 
 @pytest.mark.parametrize(("error", "says"), [
@@ -33,7 +40,7 @@ def test_no_port_in_the_inventory_means_ssh_own():
     ("", "no reason given"),
 ])
 def test_each_failure_says_what_to_do(error, says):
-    assert says in subject.explain(error, subject.Candidate(822, "admin"), HOST)
+    assert says in subject.explain(error, subject.Candidate(HOST, 822, "admin"))
 
 
 @pytest.mark.parametrize(("answers", "has_password", "says"), [

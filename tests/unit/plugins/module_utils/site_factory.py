@@ -27,7 +27,7 @@ FILLED_IN = {
 }
 
 ROLES = {
-    "box": ["hardening", "firewall", "encrypted_volume", "lxd", "forward_proxy"],
+    "box": ["hardening", "wireguard", "firewall", "encrypted_volume", "lxd", "forward_proxy"],
     "tiers": ["hardening", "internal_ca"],
     "db": ["db_postgresql"],
     "app": ["app_tomcat"],

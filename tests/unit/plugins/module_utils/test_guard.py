@@ -93,6 +93,19 @@ def test_commands_can_tell_the_way_back(machine):
     assert (machine.root / "told").read_text() == "yes\n"
 
 
+def test_what_the_new_settings_started_is_undone_by_them(machine):
+    """A hook that was replaced knows what it loaded; the one that comes back does not."""
+    old, told = machine.root / "etc/old", machine.root / "told"
+    guard = Guard("ssh", machine.run, machine.root)
+    guard.save(["/etc/old"], [["sh", "-c", f"cat {old} >> {told}"]], undo=[["sh", "-c", f"cat {old} >> {told}"]])
+    guard.declare_applying()
+    old.write_text("new\n")
+
+    guard.restore()
+
+    assert told.read_text() == "new\nold\n"
+
+
 def test_a_daemon_that_never_saw_the_change_is_not_restarted(machine, guard):
     break_it(machine)
 

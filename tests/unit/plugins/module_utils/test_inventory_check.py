@@ -15,7 +15,7 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.ac
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import human, parse_size
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.probe import parse
 from site_factory import KEY, UNSET
-from wrong_inventories import DATA, GIB, GROUPS, NETWORKS, WRONG, box
+from wrong_inventories import DATA, GIB, GROUPS, NETWORKS, OTHER, PEER, WRONG, box, tunnel
 
 
 def text_of(site):
@@ -25,6 +25,16 @@ def text_of(site):
 def test_the_filled_in_example_is_right(make_site):
     """Everything below is this one site but for one mistake: so it is the mistake that is found."""
     assert check(make_site()) == []
+
+
+def test_a_box_behind_a_tunnel_is_right(make_site):
+    """Administration over WireGuard, as its runbook ends; also while the box is still reached by its public address."""
+    site = make_site(tunnel([PEER, OTHER], firewall_ssh_from=["wg0"], ansible_host="10.99.0.1",
+                            firewall_trusted=[{"from": ["192.0.2.0/24", "wg0"], "ports": [9100], "why": "monitoring"}]))
+    assert check(site) == []
+    reached = {"ansible_host": "203.0.113.10", "securebox_login": {"host": "10.99.0.1", "user": "admin"}}
+    site.variables["hospital"].update(reached)
+    assert check(site) == []
 
 
 def test_enough_mistakes_are_known():

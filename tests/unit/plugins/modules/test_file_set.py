@@ -297,3 +297,20 @@ def test_a_private_umask_hides_no_directory(machine):
 
     assert [(machine.root / path).stat().st_mode & 0o777 for path in ("etc/a", "etc/a/b", "etc/a/b/c")] == [
         0o755, 0o755, 0o644]
+
+
+def test_a_file_is_shown_but_for_its_secrets(machine):
+    """Who reads a difference wants to know what else changed; also when the secret is new, another, or gone."""
+    def written(secret=None, peer="alice"):
+        line = f"PresharedKey = {secret}\n" if secret else ""
+        kind = "secret_content" if secret else "content"
+        file = {"path": "/etc/one", "secret_lines": "^PresharedKey = ", kind: f"# {peer}\n{line}"}
+        [diff] = machine.ensure({"name": "one", "files": [file], "check": [], "apply": []})["diff"]
+        return diff["before"], diff["after"]
+
+    assert written() == ("", "# alice\n")
+    assert written("first-key") == ("# alice\n", "# alice\nPresharedKey = (secret)\n")
+    before, after = written("other-key")
+    assert before != after
+    assert "key" not in (before + after).replace("PresharedKey", "")
+    assert written(peer="bob") == ("# alice\nPresharedKey = (secret)\n", "# bob\n")

@@ -23,10 +23,10 @@ class FakeUfw:
     def read(self):
         return self.state
 
-    def canonical(self, rules):
+    def canonical(self, rules, ipv6):
         if "nonsense" in rules:
             raise UfwError("ufw nonsense: ufw does not understand this rule")
-        return list(rules), list(rules)
+        return list(rules), list(rules) if ipv6 else []
 
     def write(self, before, after, rules, restart):
         assert before == self.state
@@ -38,6 +38,9 @@ class FakeUfw:
     def files(self):
         return ["/etc/ufw/user.rules"]
 
+    def undo_commands(self):
+        return [["ufw-init", "stop"]]
+
     def restore_commands(self):
         return [["ufw-init", "start"]]
 
@@ -48,7 +51,7 @@ class FakeGuard:
     def __init__(self):
         self.log = []
 
-    def save(self, paths, restore):
+    def save(self, paths, restore, undo):
         self.armed = True
         self.log.append("save")
 
@@ -76,7 +79,7 @@ class FakeGuard:
 
 
 def ensure(ufw, rules, guard=None, check_mode=False, succeeds=lambda command: True, **more):
-    params = {"rules": rules, **POLICIES, "logging": "low", "hooks": [], "confirm": None, **more}
+    params = {"rules": rules, **POLICIES, "logging": "low", "ipv6": True, "hooks": [], "confirm": None, **more}
     return ufw_ruleset.ensure(params, lambda: ufw, guard or FakeGuard(), succeeds, check_mode)
 
 
@@ -167,3 +170,15 @@ def test_an_unfinished_change_is_put_back_first():
     ensure(ufw, ["limit 22/tcp"], guard)
 
     assert guard.log == ["restore", "save"]
+
+
+def test_without_ipv6_there_are_no_rules_for_it():
+    """ufw drops all of it then; and switched on again, it has the same rules as before."""
+    ufw = FakeUfw(rules=["limit 22/tcp"], rules6=["limit 22/tcp"])
+
+    off = ensure(ufw, ["limit 22/tcp"], ipv6=False)
+    assert off["rules6"] == []
+    assert "IPv6: off" in off["diff"][0]["after"]
+    assert not ensure(ufw, ["limit 22/tcp"], ipv6=False)["changed"]
+
+    assert ensure(ufw, ["limit 22/tcp"])["rules6"] == ["limit 22/tcp"]

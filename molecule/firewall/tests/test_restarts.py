@@ -1,0 +1,118 @@
+# Copyright (c) 2026 The securebox.stack maintainers
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whoever is restarted, in whatever order: the rules are the same afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+
+import pytest
+from machines import ask, rules
+
+SEED = int(os.environ.get("FIREWALL_SEED") or random.SystemRandom().randrange(10**6))
+ACTS = ("ufw reload", "systemctl restart ufw", "systemctl restart fail2ban", "fail2ban-client reload",
+        "systemctl restart nftables", "systemctl reload nftables", "systemctl restart lxd", "netplan apply")
+BRIDGE = "testlxd"
+
+
+@pytest.fixture(scope="module")
+def neighbours(gate):
+    """fail2ban with a ban, and LXD with a bridge and rules of its own, as on many servers."""
+    gate.check_output("""set -e
+mkdir -p /etc/fail2ban/jail.d
+printf '[sshd]\\nenabled = true\\nbackend = systemd\\nbanaction = nftables[type=multiport]\\nbantime = 1h\\n' \
+    > /etc/fail2ban/jail.d/zz-test.local
+systemctl restart fail2ban
+for n in 1 2 3 4 5 6 7 8 9 10; do fail2ban-client ping && break; sleep 1; done
+fail2ban-client set sshd banip 198.51.100.66
+systemctl start lxd
+lxc network show testlxd >/dev/null 2>&1 ||
+    lxc network create testlxd ipv4.address=10.93.0.1/24 ipv4.nat=true ipv6.address=none""")
+    gate.check_output("for n in 1 2 3 4 5; do nft list ruleset | grep -q 198.51.100.66 && break; sleep 1; done")
+    yield
+    gate.run("fail2ban-client unban --all; lxc network delete testlxd; systemctl stop fail2ban lxd lxd.socket;"
+             " rm /etc/fail2ban/jail.d/zz-test.local")
+
+
+def settled(gate):
+    """The rules, when everybody who was restarted is done."""
+    gate.run("for n in $(seq 20); do fail2ban-client ping && lxc network list && break; sleep 1; done")
+    gate.run("for n in $(seq 20); do nft list ruleset | grep -q 198.51.100.66 && break; sleep 0.5; done")
+    return rules(gate)
+
+
+@pytest.mark.control("NET-1", "NET-3")
+def test_in_ten_random_orders_the_rules_are_equal_to_before(gate, stranger, lab, neighbours):
+    """Each of them believes that it is alone."""
+    before = settled(gate)
+    assert BRIDGE in str(before)
+    assert "198.51.100.66" in str(before)
+    order = random.Random(SEED)
+    known = [act for act in ACTS if gate.run(f"command -v {act.split()[0]}").rc == 0]
+    print(f"FIREWALL_SEED={SEED}")
+
+    for _ in range(10):
+        acts = order.sample(known, len(known))
+        for act in acts:
+            gate.run(act)
+        assert settled(gate) == before, f"FIREWALL_SEED={SEED}: after {', '.join(acts)}"
+
+    forwards = re.findall(r"tcp dport (\d+) dnat (ip6?) to", gate.check_output("nft list table inet firewall_forwards"))
+    assert sorted(forwards) == sorted(set(forwards))
+    assert ("443", "ip") in forwards
+    assert gate.check_output("nft list ruleset").count("dport 443 dnat ip to ") == 1
+    assert ask(stranger, lab.machines["gate"].address, 80) == lab.machines["stranger"].address
+
+
+@pytest.mark.control("NET-1")
+def test_nftables_service_cannot_flush_the_rules(gate):
+    """Debian's own file begins with `flush ruleset`: without the mask everything would be open."""
+    before = rules(gate)
+
+    refused = gate.run("systemctl restart nftables")
+
+    assert refused.rc != 0
+    assert "masked" in refused.stderr
+    assert rules(gate) == before
+
+
+@pytest.mark.control("NET-1")
+def test_rules_of_somebodys_own_are_not_lost_silently(gate, converge):
+    """Refused before the first change, until the owner has said what becomes of them."""
+    gate.check_output("systemctl unmask nftables; cp -p /etc/nftables.conf /etc/nftables.conf.kept;"
+                      " echo '# ours' >> /etc/nftables.conf; systemctl enable nftables")
+    try:
+        refused = converge(firewall_rules=["allow 6000/tcp"])
+        assert refused.returncode != 0
+        assert "somebody's own rules" in refused.stdout
+        assert "firewall_mask_nftables" in refused.stdout
+        assert "6000" not in gate.check_output("ufw status")
+
+        left = converge(firewall_mask_nftables=False)
+        assert left.returncode == 0, left.stdout
+        assert gate.check_output("systemctl is-enabled nftables") == "enabled"
+    finally:
+        gate.check_output("systemctl disable nftables; mv /etc/nftables.conf.kept /etc/nftables.conf")
+
+    assert converge().returncode == 0
+    assert gate.run("systemctl is-enabled nftables").stdout.strip() == "masked"
+
+
+@pytest.mark.control("NET-1")
+def test_chains_that_nothing_leads_to_any_more_are_noticed(gate, stranger, lab, converge):
+    """After `iptables -F INPUT` ufw calls itself active, and a restart of it would not mend it."""
+    address = lab.machines["gate"].address
+    before = rules(gate)
+    # The policy would shut everybody out, Ansible too.
+    gate.check_output("iptables -P INPUT ACCEPT; iptables -F INPUT")
+    assert "active" in gate.check_output("ufw status")
+    assert rules(gate) != before
+
+    done = converge()
+
+    assert done.returncode == 0, done.stdout
+    assert rules(gate) == before
+    assert ask(stranger, address, 80)
+    assert ask(stranger, address, 111) is None
