@@ -42,8 +42,8 @@ def questions(site):
 
     asked = {
         host: {
-            **{f"may {name}": ask(host, name) for name in names(site, host)},
-            **{f"may not {name}": ask(host, name) for name in (NOBODY, ITSELF)},
+            **{f"may:{name}": ask(host, name) for name in names(site, host)},
+            **{f"may-not:{name}": ask(host, name) for name in (NOBODY, ITSELF)},
             "names": f"timeout 20 getent hosts {NOBODY}; timeout 20 getent hosts {(names(site, host) or [NOBODY])[0]}",
         }
         for host in site.containers
@@ -63,7 +63,7 @@ def test_a_container_reaches_the_names_that_are_listed_for_it(users, site, said,
     """Updates come this way. A name that does not answer at present is the world's trouble: it was not refused."""
     for host in users:
         for name in names(site, host):
-            answer = said(host, f"may {name}").text.strip()
+            answer = said(host, f"may:{name}").text.strip()
             evidence(f"{host} to {name}: {answer}")
             assert re.match(r"HTTP/1\.[01] (200|50[0-9])", answer), f"{host}: {answer}"
 
@@ -73,7 +73,7 @@ def test_a_container_reaches_no_other_name(users, said, evidence):
     """Neither somebody's server, where stolen data would go, nor the box itself."""
     for host in users:
         for name in (NOBODY, ITSELF):
-            answer = said(host, f"may not {name}").text.strip()
+            answer = said(host, f"may-not:{name}").text.strip()
             evidence(f"{host} to {name}: {answer}")
             assert re.match(r"HTTP/1\.[01] 403", answer), f"{host}: {answer}"
 
