@@ -97,7 +97,7 @@ def test_of_all_ports_only_ssh_is_open_to_who_comes_another_way(world, site, evi
         f"{scan['udp_asked']} of UDP: answered {scan['udp']}"
     )
     assert scan["asked"] == 65535
-    assert scan["open"] == [site.ssh_port]
+    assert scan["open"] == site.public_ssh
     assert scan["refused"] == 0, "what is refused was let in, and nobody happened to listen"
     assert world["udp"], "nobody listened by UDP, so the silence proves nothing"
     assert scan["udp"] == {}
@@ -253,6 +253,24 @@ def test_drops_are_logged_at_a_limited_rate_to_a_file_of_their_own(box, world, e
     limited = [rule for rule in rules if "UFW BLOCK" in rule]
     assert len(limited) == 2
     assert all("--limit 3/min" in rule for rule in limited)
+
+
+@pytest.mark.control("NET-9")
+def test_trusted_networks_have_ports_of_their_own(box, world, site, evidence, not_applicable):
+    """What is listed for them is let in, with its reason, and silent for anybody else."""
+    trusted = site.get(site.box, "firewall_trusted", [])
+    if not trusted:
+        not_applicable("firewall_trusted is empty")
+    added = box.run("ufw show added").lines
+    for item in trusted:
+        for network in item["from"]:
+            rules = [line for line in added if f"comment '{item['why']}'" in line and f" {network} " in f"{line} "]
+            evidence(f"{network}: {'; '.join(rules)}")
+            assert rules, f"no rule lets {network} in ({item['why']})"
+            assert all(str(port) in rules[0] for port in item["ports"])
+    ports = {int(port) for item in trusted for port in item["ports"]}
+    for version, scan in world["scans"].items():
+        assert not ports & set(scan["open"]), f"{version}: open to a stranger too"
 
 
 @pytest.mark.control("NET-2")
