@@ -15,6 +15,9 @@ INSTALLED := $(COLLECTIONS)/ansible_collections/securebox/stack
 SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories/example docs tests/testinfra README.md \
 	CHANGELOG.md -not -name __pycache__ -not -name '*.pyc')
 STAGE := molecule/resources/stage
+# Programs that judge the box, and cannot live beside Ansible (sslyze wants an older cryptography): an environment of
+# their own, and nothing but their commands on the PATH.
+JUDGES := $(CACHE)/judges
 LAB := $(VENV)/bin/python molecule/resources/lab.py
 
 # What users install is what is tested. DEV=1 uses the work tree itself instead.
@@ -29,13 +32,13 @@ SCENARIOS ?= $(CONTAINER_SCENARIOS) $(VM_SCENARIOS)
 # The Debian release of machines whose platform names none.
 RELEASE ?= $(SECUREBOX_LAB_RELEASE)
 export SECUREBOX_LAB_RELEASE := $(RELEASE)
-export PATH := $(VENV)/bin:$(PATH)
+export PATH := $(VENV)/bin:$(JUDGES)/bin:$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(COLLECTIONS)
 export ANSIBLE_HOME := $(CACHE)/ansible
 export PY_COLORS ?= 0
 export ANSIBLE_FORCE_COLOR ?= 0
 
-.PHONY: help setup doctor build install link lint unit contract sanity images scenario scenarios benchmark demo demo-down test clean
+.PHONY: help setup judges doctor build install link lint unit contract sanity images scenario scenarios benchmark demo demo-down test clean
 
 help: ## This list.
 	@echo "make TARGET:"; echo
@@ -48,6 +51,17 @@ $(VENV)/.ready: requirements.txt
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later with venv: apt-get install python3 python3-venv"; exit 1; }
 	@$(STAGE) "set up .venv with $(PYTHON)" bash -ec '"$(PYTHON)" -m venv --clear $(VENV); \
 		$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.txt 2>&1 | { grep -v WARNING || true; }'
+	@touch $@
+
+judges: $(JUDGES)/.ready ## The judges that `verify` asks where they are there (sslyze), in .cache/judges, pinned.
+
+$(JUDGES)/.ready: requirements-judges.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or later with venv: apt-get install python3 python3-venv"; exit 1; }
+	@$(STAGE) "set up the judges" bash -ec '"$(PYTHON)" -m venv --clear $(JUDGES)/environment; \
+		$(JUDGES)/environment/bin/pip install --quiet --disable-pip-version-check -r requirements-judges.txt 2>&1 \
+			| { grep -v WARNING || true; }; \
+		mkdir -p $(JUDGES)/bin; ln -sfn ../environment/bin/sslyze $(JUDGES)/bin/sslyze; \
+		$(JUDGES)/bin/sslyze --help >/dev/null'
 	@touch $@
 
 doctor: setup ## What is missing on this machine; installs it where the caller may.
@@ -95,6 +109,8 @@ scenario: ## One molecule scenario: make scenario NAME=lxd (RELEASE=trixie: on D
 scenario-%: install doctor
 	@SECUREBOX_LAB_PROGRESS=/proc/$$$$/fd/2 $(STAGE) "scenario $*" molecule test --scenario-name $*
 
+scenario-proxy_apache: judges
+
 scenarios: ## All molecule scenarios, one after the other (SCENARIOS="a b": these).
 	@$(MAKE) --no-print-directory --keep-going $(addprefix scenario-,$(SCENARIOS))
 
@@ -102,7 +118,7 @@ benchmark: install doctor ## How hardened a server is afterwards, ours and our p
 	@$(VENV)/bin/python molecule/resources/benchmark.py $(if $(ROWS),--rows $(ROWS)) \
 		$(if $(ENGINE),--engine $(ENGINE)) $(if $(PEERS),--peers $(PEERS)) $(if $(WRITE),--write)
 
-demo: install doctor ## Build, deploy, reboot, unlock and verify a whole box in a virtual machine (FROM=unlock: go on there).
+demo: install doctor judges ## Build, deploy, reboot, unlock and verify a whole box in a virtual machine (FROM=unlock: go on there).
 	@$(VENV)/bin/python molecule/resources/demo.py $(if $(FROM),--from $(FROM))
 
 demo-down: ## Remove the demo's machine.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import outside
 import pytest
-from machine import Answer, Box, Site, Unreachable, ask
+from machine import PROBES, Answer, Box, Site, Unreachable, ask
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -211,6 +211,22 @@ def status(box: Box) -> dict[str, t.Any]:
 
 
 @pytest.fixture
+def in_maintenance(box: Box, site: Site, status: dict[str, t.Any], request: pytest.FixtureRequest) -> t.Iterator[None]:
+    """The site shows its maintenance page: because the box is locked, or for this moment, where that is allowed."""
+    if status["state"] == "locked":
+        yield
+        return
+    request.getfixturevalue("disruptive")
+    command = f"lxc exec {site.instance(site.first('proxy'))} -- /usr/local/sbin/securebox-maintenance"
+    assert box.run(f"{command} on </dev/null").code == 0
+    try:
+        yield
+    finally:
+        back = box.run(f"{command} off </dev/null")
+        assert back.code == 0, back.text
+
+
+@pytest.fixture
 def unlocked(status: dict[str, t.Any]) -> None:
     if status["state"] == "locked":
         pytest.skip("the box is locked: unlock it, then verify again")
@@ -230,6 +246,11 @@ UDP = [int(port) for port in _UDP.split()]
 
 
 @pytest.fixture(scope="session")
+def all_udp() -> list[int]:
+    return UDP
+
+
+@pytest.fixture(scope="session")
 def world(box: Box) -> dict[str, t.Any]:
     """Who reaches whom, tried out (probes/world.py)."""
     site = box.site
@@ -246,6 +267,8 @@ def world(box: Box) -> dict[str, t.Any]:
         },
         "ports": sorted({int(item["port"]) for item in [*flows, *services]} | {*PORTS, site.ssh_port}),
         "udp": UDP,
+        # Its program goes along: it runs with the stranger.
+        "scan": (PROBES / "scan.py").read_text(encoding="utf-8"),
         "bridges": bridges,
         "ssh_port": site.ssh_port,
         "forwarded": site.public_ports,
@@ -268,8 +291,8 @@ class Front:
             pytest.skip(f"port {port} of the box is not reached from here (securebox_verify_ports)")
         return found
 
-    def get(self, path: str = "/", tls: bool = True) -> tuple[int, dict[str, str], str]:
-        return outside.request(self.address, self.port(443 if tls else 80), self.name, path, tls)
+    def get(self, path: str = "/", tls: bool = True, **more: t.Any) -> tuple[int, dict[str, str], str]:
+        return outside.request(self.address, self.port(443 if tls else 80), self.name, path, tls, **more)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import tempfile
 import time
 import typing as t
@@ -59,6 +60,8 @@ class Site:
     lock: bool = False
     # {"key": ..., "digests": {HMAC of a secret: its variable}}
     canaries: dict[str, t.Any] = field(default_factory=dict)
+    # The host that looks at the box from outside in place of this machine: {"name": ..., "ansible_host": ...}
+    scanner: dict[str, t.Any] = field(default_factory=dict)
 
     @property
     def box(self) -> str:
@@ -128,6 +131,40 @@ class Site:
         return int(ports[str(port)]) if str(port) in ports else None if ports else port
 
 
+def ssh_command(given: dict[str, t.Any], host: str, *options: str, shared: str | None = None) -> list[str]:
+    """The beginning of an ssh command to a host of an inventory; `shared` is the socket of a shared connection."""
+    command = ["ssh", *options, "-o", "BatchMode=yes", "-o", "ConnectTimeout=20"]
+    command += ["-p", str(given.get("ansible_port") or 22)]
+    if shared:
+        command += ["-o", "ControlMaster=auto", "-o", f"ControlPath={shared}", "-o", "ControlPersist=120"]
+    else:
+        command += ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
+    account = given.get("ansible_user")
+    command += ["-l", account] if account else []
+    key = given.get("ansible_ssh_private_key_file") or given.get("ansible_private_key_file")
+    command += ["-i", str(Path(key).expanduser())] if key else []
+    for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+        command += shlex.split(given.get(name) or "")
+    return [*command, host]
+
+
+def scan(site: Site, address: str, udp: list[int], timeout: int = 240) -> dict[str, t.Any]:
+    """All ports of an address (probes/scan.py), asked by this machine, or by the host that the site names for it."""
+    source = (PROBES / "scan.py").read_text(encoding="utf-8")
+    command = [sys.executable, "-", address, json.dumps(udp)]
+    if site.scanner:
+        login = ssh_command(site.scanner, site.scanner.get("ansible_host") or site.scanner["name"])
+        command = [*login, shlex.join(["python3", *command[1:]])]
+    try:
+        done = subprocess.run(command, input=source, capture_output=True, text=True, timeout=timeout, check=False)
+        return t.cast("dict[str, t.Any]", json.loads(done.stdout))
+    except subprocess.TimeoutExpired as error:
+        raise Unreachable(f"the scan was not done within {timeout} s") from error
+    except ValueError as error:
+        who = site.scanner.get("name", "this machine")
+        raise Unreachable(f"{who} could not scan: {done.stderr.strip()[-400:]}") from error
+
+
 class Box:
     """The ssh connection to the box. Every command runs as root there."""
 
@@ -140,20 +177,10 @@ class Box:
 
     def ssh(self, *options: str, user: str | None = None, shared: bool = True) -> list[str]:
         """The beginning of an ssh command, with the inventory's own settings."""
-        get = self.site.hosts[self.site.box].get
-        command = ["ssh", *options, "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-p", str(self.port)]
-        if shared:
-            command += ["-o", "ControlMaster=auto", "-o", f"ControlPath={self._directory.name}/ssh"]
-            command += ["-o", "ControlPersist=120"]
-        else:
-            command += ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
-        account = self.user if user is None else user
-        command += ["-l", account] if account else []
-        key = get("ansible_ssh_private_key_file") or get("ansible_private_key_file")
-        command += ["-i", str(Path(key).expanduser())] if key else []
-        for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
-            command += shlex.split(get(name) or "")
-        return [*command, self.host]
+        given = dict(self.site.hosts[self.site.box])
+        if user is not None:
+            given["ansible_user"] = user
+        return ssh_command(given, self.host, *options, shared=f"{self._directory.name}/ssh" if shared else None)
 
     def attempt(self, *options: str, user: str | None = None) -> Answer:
         """A login of its own that is meant to be refused; `errors` says how."""

@@ -95,22 +95,47 @@ def handshake(address: str, port: int, name: str) -> dict[str, str]:
         }
 
 
-def request(address: str, port: int, name: str, path: str = "/", tls: bool = True) -> tuple[int, dict[str, str], str]:
-    """Status, headers (names in lower case) and body of one GET."""
+def request(
+    address: str,
+    port: int,
+    name: str,
+    path: str = "/",
+    tls: bool = True,
+    method: str = "GET",
+    headers: t.Mapping[str, str] | None = None,
+) -> tuple[int, dict[str, str], str]:
+    """Status, headers (names in lower case) and body of one request, a GET unless said otherwise."""
     connection = http.client.HTTPConnection(address, port, timeout=60)
     if tls:
         layer = context()
         layer.set_alpn_protocols(["http/1.1"])
         connection.sock = layer.wrap_socket(socket.create_connection((address, port), 60), server_hostname=name)
     try:
-        connection.request("GET", path, headers={"Host": name, "User-Agent": "securebox-verify"})
-        answer = connection.getresponse()
-        headers: dict[str, str] = {}
-        for key, value in answer.getheaders():
-            headers[key.lower()] = f"{headers[key.lower()]}\n{value}" if key.lower() in headers else value
-        return answer.status, headers, answer.read(200_000).decode(errors="replace")
+        connection.request(method, path, headers={"Host": name, "User-Agent": "securebox-verify", **(headers or {})})
+        return read(connection.getresponse())
     finally:
         connection.close()
+
+
+def read(answer: http.client.HTTPResponse) -> tuple[int, dict[str, str], str]:
+    headers: dict[str, str] = {}
+    for key, value in answer.getheaders():
+        headers[key.lower()] = f"{headers[key.lower()]}\n{value}" if key.lower() in headers else value
+    return answer.status, headers, answer.read(200_000).decode(errors="replace")
+
+
+def malformed(address: str, port: int, name: str) -> tuple[int, dict[str, str], str]:
+    """The answer to something that is no request: no client of Python's would send it."""
+    layer = context()
+    layer.set_alpn_protocols(["http/1.1"])
+    with (
+        socket.create_connection((address, port), 60) as stream,
+        layer.wrap_socket(stream, server_hostname=name) as tls,
+    ):
+        tls.sendall(f"GET / HTTP/1.1\r\nHost: {name}\r\nno header at all\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(tls)
+        answer.begin()
+        return read(answer)
 
 
 OLD_CIPHERS = (0xC013, 0xC014, 0xC009, 0xC00A, 0x002F, 0x0035, 0x000A)

@@ -48,47 +48,6 @@ def attempt(target):
 with concurrent.futures.ThreadPoolExecutor(64) as pool:
     print(json.dumps(list(pool.map(attempt, targets))))
 """
-# All ports of TCP, some thousand at a time, and those of UDP that are given. A refusal of UDP is an answer too: then
-# the packet was let in, and nobody happened to listen.
-SCAN = """
-import json, resource, select, socket, sys, time
-address, udp = sys.argv[1], json.loads(sys.argv[2])
-kind = socket.AF_INET6 if ":" in address else socket.AF_INET
-resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-found, refused, asked = [], 0, 0
-for first in range(1, 65536, 4000):
-    waiting, poll = {}, select.epoll()
-    for port in range(first, min(first + 4000, 65536)):
-        caller = socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        caller.connect_ex((address, port))
-        waiting[caller.fileno()] = caller, port
-        poll.register(caller, select.EPOLLOUT)
-        asked += 1
-    end = time.monotonic() + 2
-    while waiting and time.monotonic() < end:
-        for number, _ in poll.poll(0.2):
-            caller, port = waiting.pop(number)
-            poll.unregister(number)
-            if caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR): refused += 1
-            else: found.append(port)
-            caller.close()
-    for caller, _ in waiting.values(): caller.close()
-answers = {}
-callers = {port: socket.socket(kind, socket.SOCK_DGRAM) for port in udp}
-for _ in range(2):
-    for port, caller in callers.items():
-        caller.settimeout(0)
-        try:
-            caller.connect((address, port)); caller.send(b"?")
-        except OSError as error: answers[port] = str(error)
-    time.sleep(1)
-for port, caller in callers.items():
-    try: answers[port] = repr(caller.recv(100))
-    except BlockingIOError: pass
-    except OSError as error: answers[port] = str(error)
-print(json.dumps({"address": address, "asked": asked, "open": found, "refused": refused, "udp_asked": len(udp),
-                  "udp": answers}))
-"""
 BURST = """
 import json, socket, sys
 seen = []
@@ -291,7 +250,9 @@ def main(given):
         if stranger:
             for version, address in (("IPv4", stranger.box4), ("IPv6", stranger.box6)):
                 with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
-                    seen["scans"][version] = inside(stranger.prefix, SCAN, address, json.dumps([*given["udp"], ON_BOX]))
+                    seen["scans"][version] = inside(
+                        stranger.prefix, given["scan"], address, json.dumps([*given["udp"], ON_BOX])
+                    )
             for version, address in (("IPv4", stranger.box4), ("IPv6", stranger.box6)):
                 with contextlib.suppress(RuntimeError, subprocess.SubprocessError):
                     seen["bursts"][version] = inside(stranger.prefix, BURST, address, ssh_port, 9)
