@@ -299,7 +299,7 @@ def cookie(text: str) -> tuple[str, dict[str, str]]:
     """Its name, and what is said about it (an attribute without a value is its own)."""
     first, *rest = text.split(";")
     pairs = [part.strip().partition("=") for part in rest]
-    given = [(name.strip().lower(), value.strip() or name) for name, _, value in pairs]
+    given = [(name.strip().lower(), value.strip() or name) for name, _equals, value in pairs]
     # Said twice, the one that nobody knows is what counts.
     given.sort(key=lambda pair: pair[0] == "samesite" and pair[1].lower() not in SITES)
     return first.partition("=")[0].strip(), dict(given)

@@ -86,5 +86,5 @@ def sentences(found: list[dict[str, t.Any]], order: list[str]) -> list[str]:
         f"{a} reaches {b}: {', '.join(ports)}"
         for (a, b), ports in sorted(ways.items(), key=lambda item: (place[item[0][0]], place[item[0][1]]))
     ]
-    silent = [name for name in machines if not any(a == name for a, _ in ways)]
+    silent = [name for name in machines if name not in {source for source, _target in ways}]
     return [*lines, *(f"{name} reaches nobody" for name in silent)]

@@ -146,7 +146,7 @@ def rule_trouble(text: str) -> str:
 
 def uplink(site: Site) -> t.Iterator[Problem]:
     name = site.get(site.box, "firewall_uplink", "")
-    found = sorted({item for item, _ in site.server.addresses}) if site.server else []
+    found = sorted({item for item, _address in site.server.addresses}) if site.server else []
     if name and found and name not in found:
         yield site.problem(site.box, "firewall_uplink", f"no interface of the server: it has {', '.join(found)}", name)
 

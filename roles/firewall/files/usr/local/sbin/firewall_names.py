@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright (c) 2026 The securebox.stack maintainers
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep the firewall's rules for names in step with the addresses that these names have.
