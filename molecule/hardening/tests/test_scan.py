@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ JUDGED = {"profile": "cis_level2_server", "passed": 1, "percent": 50.0, "failed"
 
 def row(machine: str, result: dict) -> dict:
     """What the report makes of it."""
-    path = Path(__file__).parents[3] / "tests/testinfra/report.py"
-    spec = importlib.util.spec_from_file_location("report", path)
-    report = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(report)
-    return report.scan(machine, result)
+    suite = str(Path(__file__).parents[3] / "tests/testinfra")
+    sys.path.insert(0, suite)
+    try:
+        return importlib.import_module("report").scan(machine, result)
+    finally:
+        sys.path.remove(suite)
 
 
 @pytest.mark.control("SCN-1")

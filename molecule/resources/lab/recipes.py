@@ -22,16 +22,18 @@ SERVER = """
     attr python3-yaml python3-debian apparmor jq rsync xz-utils squashfs-tools zstd systemd-timesyncd
     netcat-openbsd age
     acct apparmor-utils fail2ban python3-systemd sysstat auditd audispd-plugins cron logrotate rsyslog rsyslog-openssl
-    openscap-scanner libpam-oath chkrootkit squid libcap2-bin wireguard-tools
+    openscap-scanner libpam-oath chkrootkit wireguard-tools
 """
 
 KERNEL = " linux-image-cloud-amd64 initramfs-tools lz4"
+# What a box has besides; CIS wants a server without it.
+BOX = " squid libcap2-bin"
 
 PACKAGES: dict[str, dict[str, str]] = {
     "base": {"*": ""},
     # Debian 13 no longer has python3-pylxd.
     "server": {"bookworm": SERVER + " python3-pylxd", "trixie": SERVER},
-    "vm": {"bookworm": SERVER + KERNEL + " python3-pylxd", "trixie": SERVER + KERNEL},
+    "vm": {"bookworm": SERVER + KERNEL + BOX + " python3-pylxd", "trixie": SERVER + KERNEL + BOX},
     "proxy": {"*": "apache2 certbot apparmor rsyslog"},
     "app": {
         "bookworm": "tomcat10 openjdk-17-jre-headless apparmor",
