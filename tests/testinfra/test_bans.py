@@ -49,8 +49,10 @@ def questions(site):
     asked = {site.box: box}
     waiting = []
     for host, (name, log, path) in senders(site).items():
-        # The newest, where the path is a pattern. No filter takes such a line for anything.
-        asked[host] = {"say": f"for log in {path}; do :; done; test -f \"$log\" && echo {WORD} >> \"$log\""}
+        # The newest, where the path is a pattern. No filter takes such a line for anything. The shell's own `>>` would
+        # make the file, which the kernel refuses root where it is another's, in a sticky directory (protected_regular).
+        append = "dd status=none oflag=append conv=notrunc,nocreat"
+        asked[host] = {"say": f"for log in {path}; do :; done; test -f \"$log\" && echo {WORD} | {append} of=\"$log\""}
         file = f"{RECEIVED}/{name}/{log}.log"
         waiting.append(
             f"(for i in $(seq {SECONDS}); do grep -qsF {WORD} {file} && break; sleep 1; done; "
