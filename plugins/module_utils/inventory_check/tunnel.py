@@ -11,6 +11,7 @@ import binascii
 import re
 import typing as t
 
+from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.flows import listed, port_trouble
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import (
     HIDDEN,
     Problem,
@@ -46,7 +47,7 @@ def tunnel(site: Site) -> t.Iterator[Problem]:
             f"wireguard_peers are listed, but no rule lets them in: allow {port}/udp comment 'WireGuard'")
     if not _own(site):
         yield site.problem(site.box, "wireguard_addresses", "the box needs an address in the tunnel: [10.99.0.1/24]")
-    for value in _values(site, "wireguard_addresses"):
+    for value in listed(site, "wireguard_addresses"):
         own = interface(value)
         if own is None or "/" not in str(value):
             yield site.problem(
@@ -107,7 +108,7 @@ def ssh_from(site: Site) -> t.Iterator[Problem]:
     segments = [str(item.get("name")) for item in site.items("lxd_networks")]
     tunnels = str(site.get(site.box, "wireguard_interface", "wg0"))
     known = {device for device, _text in site.server.addresses} if site.server else None
-    for value in map(str, _values(site, "firewall_ssh_from")):
+    for value in map(str, listed(site, "firewall_ssh_from")):
         if interface(value) is not None:
             continue
         why = ""
@@ -126,7 +127,7 @@ def ssh_from(site: Site) -> t.Iterator[Problem]:
 
 def login_host(site: Site) -> t.Iterator[Problem]:
     """Closed to the world, and the inventory still names the public address: the new login would be refused."""
-    ways = [str(value) for value in _values(site, "firewall_ssh_from")]
+    ways = [str(value) for value in listed(site, "firewall_ssh_from")]
     # On a server whose tunnel is not there yet, the bootstrap play has put the public address there, and kept that.
     login = site.get(site.box, "securebox_login", {})
     host = str(login.get("host") or site.get(site.box, "ansible_host", ""))
@@ -143,8 +144,8 @@ def trusted(site: Site) -> t.Iterator[Problem]:
     for number, item in enumerate(site.items("firewall_trusted"), start=1):
         where = f"firewall_trusted[{number}]"
         for port in item.get("ports") or [None]:
-            if not 1 <= (integer(port) or 0) <= 65535:
-                yield site.problem(site.box, f"{where}.ports", "no port: it has to be between 1 and 65535", port)
+            if port_trouble(port):
+                yield site.problem(site.box, f"{where}.ports", port_trouble(port), port)
         if not item.get("from"):
             yield site.problem(site.box, f"{where}.from", "whom? At least one network", item.get("from"))
         for value in map(str, item.get("from") or []):
@@ -154,13 +155,8 @@ def trusted(site: Site) -> t.Iterator[Problem]:
                 yield site.problem(site.box, f"{where}.from", "that is everybody", value)
 
 
-def _values(site: Site, variable: str) -> list[t.Any]:
-    value = site.get(site.box, variable, [])
-    return value if isinstance(value, list) else []
-
-
 def _own(site: Site) -> list[t.Any]:
-    return [item for item in map(interface, _values(site, "wireguard_addresses")) if item is not None]
+    return [item for item in map(interface, listed(site, "wireguard_addresses")) if item is not None]
 
 
 def _taken(site: Site) -> t.Iterator[tuple[str, t.Any]]:
