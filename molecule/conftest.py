@@ -1,15 +1,19 @@
 # Copyright (c) 2026 The securebox.stack maintainers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every scenario's tests share: `host` is the scenario's (first) machine, `on("db")` the one of that name.
-
-Plain ssh with one shared connection: a check takes hundredths of a second.
+"""What every scenario's tests share: `host` is the scenario's (first) machine, `on("db")` the one of that name, reached
+by plain ssh with one shared connection (a check takes hundredths of a second), and `inside["db"]` the same past its
+network and its sshd, where these are what is tested. `play()` runs the scenario's playbook again.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import typing as t
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +23,11 @@ from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).parent / "resources"))
 
+from lab import paths
 from lab.state import Lab
+
+# However the tests were called: messages whole, and without colours between their words.
+PLAIN = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +54,55 @@ def on(lab: Lab) -> Callable[[str], Host]:
 def host(lab: Lab, on: Callable[[str], Host]) -> Host:
     """The scenario's machine, or the first of several."""
     return on(next(iter(lab.machines)))
+
+
+@pytest.fixture(scope="session")
+def inside(lab: Lab) -> dict[str, Host]:
+    """Every container from inside, whatever became of its network and its sshd."""
+    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
+
+
+@pytest.fixture(scope="session")
+def start(lab: Lab) -> Callable[..., subprocess.Popen[str]]:
+    """Begin a run of one of the scenario's playbooks (or of any, by its whole path), in a process group of its own."""
+    scenario = Path(__file__).parent / os.environ["MOLECULE_SCENARIO_NAME"]
+
+    def begin(
+        book: str | Path = "converge.yml",
+        *options: str,
+        inventories: Iterable[Path] = (),
+        environment: Mapping[str, str] | None = None,
+        **variables: object,
+    ) -> subprocess.Popen[str]:
+        known = [lab.directory / "inventory.yml", *inventories]
+        command = ["ansible-playbook", *(f"--inventory={path}" for path in known), "--diff", *options]
+        command += ["--extra-vars", json.dumps(variables), str(scenario / book)]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **PLAIN, **(environment or {})},
+        )
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def play(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The same to its end; all that it said is its `stdout`."""
+
+    def run(*words: str | Path, timeout: float = 600, **named: t.Any) -> subprocess.CompletedProcess[str]:
+        running = start(*words, **named)
+        try:
+            output, _ = running.communicate(timeout=timeout)
+        except BaseException:
+            # Nothing of it may go on changing the machines under the next test.
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+            raise
+        return subprocess.CompletedProcess(running.args, running.returncode, output, "")
+
+    return run

@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
-from lab import paths
 
 SCENARIO = Path(__file__).parents[1]
 CA, HOME, URL = "/etc/ssl/internal-ca.crt", "/var/lib/registry", "https://desk:8443"
@@ -40,13 +37,6 @@ def wait(host) -> None:
 
 def pid(host) -> str:
     return host.check_output("systemctl show --property MainPID --value tomcat10")
-
-
-def converge(**variables: object) -> subprocess.CompletedProcess:
-    inventory = paths.labs() / os.environ["MOLECULE_SCENARIO_NAME"] / "inventory.yml"
-    command = ["ansible-playbook", "--inventory", inventory, SCENARIO / "converge.yml"]
-    command += ["--extra-vars", json.dumps(variables)]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
 
 
 @pytest.mark.control("APP-1", "ENC-6")
@@ -208,10 +198,10 @@ def test_what_was_asked_is_not_logged(shelf, desk):
     ],
     ids=["wrong sum", "no sum", "both", "no file", "file with another sum", "all addresses"],
 )
-def test_what_is_wrong_is_refused_and_the_running_version_goes_on(shelf, desk, wrong, says):
+def test_what_is_wrong_is_refused_and_the_running_version_goes_on(shelf, desk, wrong, says, play):
     before = (pid(desk), desk.check_output("ls /opt/app_tomcat /var/cache"))
 
-    refused = converge(**wrong)
+    refused = play(**wrong)
 
     assert refused.returncode != 0
     assert says in refused.stdout + refused.stderr
@@ -220,17 +210,17 @@ def test_what_is_wrong_is_refused_and_the_running_version_goes_on(shelf, desk, w
     assert curl(shelf, "/api/ping") == "pong"
 
 
-def test_a_cut_off_run_and_a_new_certificate_are_finished_by_the_next(desk):
+def test_a_cut_off_run_and_a_new_certificate_are_finished_by_the_next(desk, play):
     """Nothing remembers that a file was changed; the running Tomcat is compared with it. Once is enough."""
     before = pid(desk)
     desk.check_output("touch /etc/ssl/internal.crt")
 
-    restarted = converge()
+    restarted = play()
 
     assert restarted.returncode == 0, restarted.stdout
     assert pid(desk) != before
     before = pid(desk)
-    assert "changed=0" in converge().stdout
+    assert "changed=0" in play().stdout
     assert pid(desk) == before
 
 
@@ -255,25 +245,25 @@ def test_the_service_may_have_as_many_tasks_as_its_machine(desk):
 
 
 @pytest.mark.control("SYS-2")
-def test_tomcat_has_a_profile_that_can_complain_or_be_taken_away(desk, shelf):
+def test_tomcat_has_a_profile_that_can_complain_or_be_taken_away(desk, shelf, play):
     """Files and unit only: whether it is enforced shows where the kernel has AppArmor, and verify asks there."""
     profile, unit = "/etc/apparmor.d/app_tomcat", "systemctl show --property AppArmorProfile --value tomcat10"
 
     assert "app_tomcat_start" in desk.check_output(unit)
     desk.check_output(f"apparmor_parser --skip-kernel-load --skip-cache --quiet {profile}")
     try:
-        complaining = converge(app_tomcat_apparmor="complain")
+        complaining = play(app_tomcat_apparmor="complain")
         assert complaining.returncode == 0, complaining.stdout
         assert desk.file(profile).content_string.count(", complain)") == 2
 
-        without = converge(app_tomcat_apparmor="off")
+        without = play(app_tomcat_apparmor="off")
         assert without.returncode == 0, without.stdout
         assert not desk.file(profile).exists
         assert desk.check_output(unit) == ""
         assert curl(shelf, "/api/ping") == "pong"
     finally:
-        restored = converge()
+        restored = play()
 
     assert restored.returncode == 0, restored.stdout
     assert "app_tomcat_start" in desk.check_output(unit)
-    assert "changed=0" in converge().stdout
+    assert "changed=0" in play().stdout

@@ -1,26 +1,17 @@
 # Copyright (c) 2026 The securebox.stack maintainers
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of this scenario share: the machines from inside, strangers with addresses of their own, the gate's
-word on who is shut out, and runs of the play."""
+"""What the tests of this scenario share: strangers with addresses of their own, and the gate's word on bans."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import os
 import re
 import shlex
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
-import testinfra
-from lab import paths
 
-SCENARIO = Path(__file__).parents[1]
 SITE = "web.example.org"
-PLAIN = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
 # Each run has other strangers: what fail2ban remembers of the last one's is of no consequence.
 RUN = int(time.time()) // 10 % 240
 NETWORKS = {"IPv4": f"198.18.{RUN}.{{}}", "IPv6": f"2001:db8:51::{RUN}:{{}}"}
@@ -113,11 +104,6 @@ class Bans:
 
 
 @pytest.fixture(scope="session")
-def inside(lab):
-    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
-
-
-@pytest.fixture(scope="session")
 def gate(inside):
     return inside["gate"]
 
@@ -146,14 +132,3 @@ def stranger(inside, lab):
 @pytest.fixture(params=["IPv4", "IPv6"])
 def family(request):
     return request.param
-
-
-@pytest.fixture(scope="session")
-def play(lab):
-    def run(book: Path = SCENARIO / "converge.yml", *options: str, **variables) -> subprocess.CompletedProcess:
-        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), *options,
-                   "--extra-vars", json.dumps(variables), str(book)]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
-                              check=False, env={**os.environ, **PLAIN})
-
-    return run

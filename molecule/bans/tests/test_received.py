@@ -94,7 +94,7 @@ def test_it_listens_at_the_bridge_only(gate, stranger, inside):
     someone = stranger()
     assert inside["stranger"].run(f"timeout 3 bash -c '</dev/tcp/{someone.gate}/601'").rc != 0
     assert someone.reaches_ssh()
-    assert "hands logs over" in gate.check_output("ufw status")
+    assert "logs are handed over" in gate.check_output("ufw status")
 
 
 def test_a_flood_fills_no_disk_and_stops_no_bans(gate, send, bans, stranger):

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
-from conftest import SCENARIO, until
+from conftest import until
 
 pytestmark = pytest.mark.control("IDS-1")
 
@@ -19,15 +20,14 @@ UNDO = """
   vars_files: [GROUPS/all/few.yml, GROUPS/gates/bans.yml]
   tasks:
     - ansible.builtin.include_role: {name: securebox.stack.hardening, tasks_from: undo}
-""".replace("GROUPS", str(SCENARIO / "group_vars"))
-PLAY = SCENARIO / "converge.yml"
+""".replace("GROUPS", str(Path(__file__).parents[1] / "group_vars"))
 LOOK = "find /etc /usr/local -xdev -type f -exec sha256sum {} + | sort -k 2"
 
 
 @pytest.fixture
 def converge(play):
     def run(variables, *options):
-        return play(PLAY, "--limit", "gate", *options, **variables)
+        return play("converge.yml", "--limit", "gate", *options, **variables)
 
     return run
 

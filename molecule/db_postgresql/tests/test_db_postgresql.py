@@ -4,15 +4,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
-from lab import paths
 
 SCENARIO = Path(__file__).parents[1]
 PASSWORD = "it's a \\ secret"
@@ -49,10 +46,13 @@ def query(books):
     return run
 
 
-def converge(*options: str) -> subprocess.CompletedProcess:
-    inventory = paths.labs() / os.environ["MOLECULE_SCENARIO_NAME"] / "inventory.yml"
-    command = ["ansible-playbook", "--inventory", inventory, SCENARIO / "converge.yml", "--limit", "books", *options]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+@pytest.fixture
+def converge(play):
+    """The server alone: the desk asks it only."""
+    def run(**variables) -> subprocess.CompletedProcess:
+        return play("converge.yml", "--limit", "books", **variables)
+
+    return run
 
 
 def changed(run: subprocess.CompletedProcess) -> int:
@@ -169,15 +169,15 @@ def test_no_personal_data_is_logged(books, desk):
     assert "Wilhelmina" not in re.sub(r"invalid input syntax.*", "", log)
 
 
-def test_a_setting_is_reloaded_or_restarted_as_it_needs(query):
+def test_a_setting_is_reloaded_or_restarted_as_it_needs(query, converge):
     """Nobody is disconnected for nothing; and a run that was cut off after writing is finished by the next."""
     started = query("SELECT pg_postmaster_start_time()")
 
-    assert changed(converge("--extra-vars", '{"db_postgresql_settings": {"work_mem": "5MB"}}'))
+    assert changed(converge(db_postgresql_settings={"work_mem": "5MB"}))
     assert query("SHOW work_mem") == "5MB"
     assert query("SELECT pg_postmaster_start_time()") == started
 
-    assert changed(converge("--extra-vars", '{"db_postgresql_settings": {"work_mem": "5MB", "max_connections": 77}}'))
+    assert changed(converge(db_postgresql_settings={"work_mem": "5MB", "max_connections": 77}))
     assert query("SHOW max_connections") == "77"
     assert query("SELECT pg_postmaster_start_time()") != started
 
@@ -197,10 +197,10 @@ def test_a_setting_is_reloaded_or_restarted_as_it_needs(query):
     ],
     ids=["unknown account", "everywhere", "all addresses", "no password", "impossible value"],
 )
-def test_wrong_input_is_refused_before_anything_changes(query, wrong, says):
+def test_wrong_input_is_refused_before_anything_changes(query, wrong, says, converge):
     loaded = query("SELECT pg_conf_load_time()")
 
-    refused = converge("--extra-vars", json.dumps(wrong))
+    refused = converge(**wrong)
 
     assert refused.returncode != 0
     assert says in refused.stdout + refused.stderr
@@ -208,7 +208,7 @@ def test_wrong_input_is_refused_before_anything_changes(query, wrong, says):
     assert query("SELECT pg_conf_load_time()") == loaded
 
 
-def test_a_cluster_without_its_data_is_refused_and_not_replaced(books, query):
+def test_a_cluster_without_its_data_is_refused_and_not_replaced(books, query, converge):
     """The disk is not mounted: an empty database in its place would look like the loss of everything."""
     query("CREATE TABLE IF NOT EXISTS kept (id int)", "loans")
     books.check_output("systemctl stop 'postgresql@*'")
@@ -225,7 +225,7 @@ def test_a_cluster_without_its_data_is_refused_and_not_replaced(books, query):
     assert query("SELECT count(*) FROM kept", "loans") == "0"
 
 
-def test_data_of_another_version_are_not_passed_over(books, query):
+def test_data_of_another_version_are_not_passed_over(books, query, converge):
     """The container was made anew from a newer release: an empty database beside the data would look like a loss."""
     books.check_output("systemctl stop 'postgresql@*'")
     books.check_output("mv /etc/postgresql /etc/elsewhere && mv /var/lib/postgresql/15 /var/lib/postgresql/14")
@@ -240,7 +240,7 @@ def test_data_of_another_version_are_not_passed_over(books, query):
     assert query("SELECT count(*) FROM kept", "loans") == "0"
 
 
-def test_data_outlives_its_container(books, query):
+def test_data_outlives_its_container(books, query, converge):
     """The container was made anew, the volume is the old one: the data is taken over, whatever number its owner has."""
     books.check_output("systemctl stop 'postgresql@*'")
     books.check_output("rm -r /etc/postgresql")
@@ -263,7 +263,7 @@ def test_the_service_may_have_as_many_tasks_as_its_machine(books):
 
 
 @pytest.mark.control("SYS-2")
-def test_postgresql_has_a_profile_that_can_complain_or_be_taken_away(books, query):
+def test_postgresql_has_a_profile_that_can_complain_or_be_taken_away(books, query, converge):
     """Files and unit only: whether it is enforced shows where the kernel has AppArmor, and verify asks there."""
     profile = "/etc/apparmor.d/db_postgresql"
     unit = "systemctl show --property AppArmorProfile --value 'postgresql@15-main'"
@@ -271,10 +271,10 @@ def test_postgresql_has_a_profile_that_can_complain_or_be_taken_away(books, quer
     assert "db_postgresql_start" in books.check_output(unit)
     books.check_output(f"apparmor_parser --skip-kernel-load --skip-cache --quiet {profile}")
     try:
-        assert changed(converge("--extra-vars", '{"db_postgresql_apparmor": "complain"}'))
+        assert changed(converge(db_postgresql_apparmor="complain"))
         assert books.file(profile).content_string.count(", complain)") == 2
 
-        assert changed(converge("--extra-vars", '{"db_postgresql_apparmor": "off"}'))
+        assert changed(converge(db_postgresql_apparmor="off"))
         assert not books.file(profile).exists
         assert books.check_output(unit) == ""
         assert query("SELECT 1") == "1"

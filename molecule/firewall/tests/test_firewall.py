@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 import time
 
 import pytest
@@ -105,6 +107,41 @@ print([bool(c) for c in calls], bool(calls[0].recv(1)))
     assert answers.strip() == "[True, True, True, True, True, False] True"
 
 
+@pytest.mark.control("NET-2")
+def test_a_running_playbook_survives_that_its_own_address_is_refused(gate, lab, start, tmp_path):
+    """An administrator with too many windows: the run that has its connection goes on to its end."""
+    book = tmp_path / "long.yml"
+    steps = ["touch /run/begun", "timeout 60 sh -c 'until test -e /run/go; do sleep 0.1; done'", "touch /run/ended"]
+    tasks = [{"ansible.builtin.command": {"cmd": step}} for step in steps]
+    book.write_text(json.dumps([{"hosts": "gates", "gather_facts": False, "tasks": tasks}]))
+
+    def answered():
+        try:
+            with socket.create_connection((lab.machines["gate"].address, 22), 3) as caller:
+                return caller.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    forget_callers(gate)
+    gate.check_output("rm -f /run/begun /run/go /run/ended")
+    run = start(book)
+    try:
+        gate.check_output("timeout 60 sh -c 'until test -e /run/begun; do sleep 0.1; done'")
+        answers = [answered() for _ in range(6)]
+        gate.check_output("touch /run/go")
+        output, _ = run.communicate(timeout=60)
+        refused = not answered()
+    finally:
+        run.kill()
+        forget_callers(gate)
+
+    assert answers[0], answers
+    assert not answers[-1], answers
+    assert run.returncode == 0, output
+    assert gate.file("/run/ended").exists
+    assert refused, "it was let in again meanwhile: nothing is proved"
+
+
 @pytest.mark.control("NET-1", "NET-3")
 def test_any_number_of_reloads_leaves_each_rule_once(gate):
     """The recipe of ufw's manual leaves a copy for each reload."""
@@ -152,11 +189,11 @@ def test_the_messages_that_a_network_needs_pass(stranger, family):
 
 
 @pytest.mark.control("NET-1")
-def test_a_rule_made_by_hand_is_shown_and_removed(gate, converge):
+def test_a_rule_made_by_hand_is_shown_and_removed(gate, play):
     """What nobody described, nobody remembers."""
     gate.check_output("ufw allow 6000/tcp")
 
-    done = converge()
+    done = play()
 
     assert done.returncode == 0, done.stdout
     assert "-ufw allow 6000/tcp" in done.stdout
@@ -164,10 +201,10 @@ def test_a_rule_made_by_hand_is_shown_and_removed(gate, converge):
 
 
 @pytest.mark.control("NET-3")
-def test_a_table_that_somebody_flushed_comes_back(gate, converge):
+def test_a_table_that_somebody_flushed_comes_back(gate, play):
     gate.check_output("nft delete table inet firewall_forwards")
 
-    assert converge().returncode == 0
+    assert play().returncode == 0
     assert "firewall_forwards" in gate.check_output("nft list tables")
 
 
@@ -179,12 +216,12 @@ def test_a_table_that_somebody_flushed_comes_back(gate, converge):
     ({"firewall_forwards": [{"port": 70000, "to": "10.91.1.10", "to_port": 80}]}, "Service out of range"),
     ({"firewall_forwards": [{"port": 80, "to": "not.an.address"}]}, "not.an.address"),
 ], ids=["ssh not let in", "not a rule", "ssh forwarded away", "a hook that fails", "not an address"])
-def test_a_change_that_locks_out_is_undone(gate, converge, stranger, lab, variables, why):
+def test_a_change_that_locks_out_is_undone(gate, play, stranger, lab, variables, why):
     """The run fails and says why, all is as it was, and ssh answers."""
     forget_callers(gate)
     before = gate.check_output("ufw show added; cat /etc/ufw/before.init; ls -l /etc/ufw/*.rules | cut -c-10")
 
-    failed = converge(**variables)
+    failed = play(**variables)
 
     assert failed.returncode != 0
     assert why in failed.stdout

@@ -60,14 +60,14 @@ def test_bridges_that_forward_believe_nobody(gate):
 
 
 @pytest.mark.control("NET-1", "NET-4")
-def test_without_ipv6_nothing_of_it_passes(gate, stranger, lab, converge):
+def test_without_ipv6_nothing_of_it_passes(gate, stranger, lab, play):
     """Switched off, it is closed: to the server, from it and through it, as a second run finds."""
     gate.check_output("systemctl is-active -q decoy || systemd-run -q --unit decoy /usr/local/bin/who 111 3306")
     address, address6 = lab.machines["gate"].address, lab.machines["gate"].address6
     before = rules(gate)
     assert 22 in scan(stranger, address6)
 
-    done = converge(firewall_ipv6=False)
+    done = play(firewall_ipv6=False)
     try:
         assert done.returncode == 0, done.stdout
         assert scan(stranger, address6) == set()
@@ -85,9 +85,9 @@ def test_without_ipv6_nothing_of_it_passes(gate, stranger, lab, converge):
         # The same machine answers by IPv4.
         assert {22, 80, 443} < scan(stranger, address)
         assert "v6" not in gate.check_output("ufw status")
-        assert "changed=0" in converge(firewall_ipv6=False).stdout
+        assert "changed=0" in play(firewall_ipv6=False).stdout
     finally:
-        back = converge()
+        back = play()
     assert back.returncode == 0, back.stdout
     assert rules(gate) == before
     assert {22, 80, 443} == scan(stranger, address6)

@@ -105,12 +105,12 @@ def restored(gate, before, login):
 
 @pytest.mark.control("REL-1")
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_that_locks_out_is_put_back(gate, converge, controller, login, name):
+def test_a_change_that_locks_out_is_put_back(gate, play, controller, login, name):
     """Each was right in the eyes of ufw, or not even that; the server answers again before the run has ended."""
     forget_callers(gate)
     before = state(gate)
 
-    failed = converge("lockout.yml", **ruleset(CHANGES[name], controller))
+    failed = play("lockout.yml", **ruleset(CHANGES[name], controller))
 
     assert failed.returncode != 0, failed.stdout
     assert any(says in failed.stdout for says in ("The old settings are back", "Nothing was kept", "The host itself"))
@@ -120,11 +120,11 @@ def test_a_change_that_locks_out_is_put_back(gate, converge, controller, login, 
 
 @pytest.mark.control("REL-1")
 @pytest.mark.parametrize("name", VARIABLES)
-def test_variables_that_lock_out_are_put_back(gate, converge, login, name):
+def test_variables_that_lock_out_are_put_back(gate, play, login, name):
     forget_callers(gate)
     before = state(gate)
 
-    failed = converge(**VARIABLES[name])
+    failed = play(**VARIABLES[name])
 
     assert failed.returncode != 0, failed.stdout
     assert "The old settings are back" in failed.stdout
@@ -136,18 +136,18 @@ def test_variables_that_lock_out_are_put_back(gate, converge, login, name):
     {"rules": [SSH, "allow 6000/tcp"], "outgoing": "deny"},
     {"rules": ["limit from CONTROLLER to any port 22 proto tcp"]},
 ], ids=["answers get out although nothing else does", "only the administrator is let in"])
-def test_what_lets_the_administrator_in_stays(gate, converge, controller, login, changes):
+def test_what_lets_the_administrator_in_stays(gate, play, controller, login, changes):
     """The refusals above prove something only if the same way in is open otherwise."""
     forget_callers(gate)
     before = state(gate)
     try:
-        done = converge("lockout.yml", **ruleset(changes, controller))
+        done = play("lockout.yml", **ruleset(changes, controller))
         assert done.returncode == 0, done.stdout
         forget_callers(gate)
         assert state(gate) != before
         assert login()
     finally:
-        assert converge().returncode == 0
+        assert play().returncode == 0
         # The module alone knows nothing of the rules for names; their timer makes them again within minutes.
         gate.run("systemctl start firewall-names")
     restored(gate, before, login)

@@ -104,35 +104,35 @@ def test_a_name_follows_its_address(gate, archive, lab, hosts):
 
 
 @pytest.mark.control("NET-6")
-def test_the_timer_looks_again_and_a_second_run_changes_nothing(gate, converge):
+def test_the_timer_looks_again_and_a_second_run_changes_nothing(gate, play):
     assert gate.service("firewall-names.timer").is_enabled
     assert gate.service("firewall-names.timer").is_running
-    done = converge()
+    done = play()
     assert done.returncode == 0, done.stdout
     assert "changed=0" in done.stdout
 
 
 @pytest.mark.control("NET-6")
-def test_a_change_of_the_rules_leaves_the_addresses_open(gate, archive, lab, converge):
+def test_a_change_of_the_rules_leaves_the_addresses_open(gate, archive, lab, play):
     """There is no moment without them: they are kept, not made anew."""
-    done = converge(firewall_rules=["allow from 192.0.2.0/24 to any port 9100 proto tcp"])
+    done = play(firewall_rules=["allow from 192.0.2.0/24 to any port 9100 proto tcp"])
     assert done.returncode == 0, done.stdout
     assert "by name" not in done.stdout
     assert ask(gate, lab.machines["stranger"].address, 80, "ip netns exec app")
-    assert converge().returncode == 0
+    assert play().returncode == 0
 
 
 @pytest.mark.control("NET-6")
-def test_without_names_nothing_looks_them_up(gate, archive, lab, converge):
+def test_without_names_nothing_looks_them_up(gate, archive, lab, play):
     flows = [{"from": "10.91.1.10", "to": "10.91.2.10", "port": 8443, "why": "requests"}]
-    done = converge(firewall_flows=flows)
+    done = play(firewall_flows=flows)
     assert done.returncode == 0, done.stdout
     assert "by name" not in gate.check_output("ufw show added")
     assert ask(gate, lab.machines["stranger"].address, 80, "ip netns exec app") is None
     for path in ("/etc/ufw/names.json", "/usr/local/sbin/firewall-names", "/etc/systemd/system/firewall-names.timer"):
         assert not gate.file(path).exists
     assert "firewall-names" not in gate.check_output("systemctl list-units --all --plain --no-legend")
-    assert converge().returncode == 0
+    assert play().returncode == 0
 
 
 @pytest.mark.parametrize(("flow", "why"), [
@@ -140,8 +140,8 @@ def test_without_names_nothing_looks_them_up(gate, archive, lab, converge):
     ({"from": "testapp", "to": "archive"}, "firewall_flows[1].to is archive: neither an address nor a full name"),
     ({"from": "testapp", "to": "*.example.org"}, "wildcards have no address"),
 ])
-def test_a_wrong_flow_is_refused_before_any_change(converge, flow, why):
-    done = converge(firewall_flows=[{**flow, "port": 80, "why": "x"}])
+def test_a_wrong_flow_is_refused_before_any_change(play, flow, why):
+    done = play(firewall_flows=[{**flow, "port": 80, "why": "x"}])
     assert done.returncode != 0
     assert why in " ".join(done.stdout.split())
     assert "changed=0" in done.stdout

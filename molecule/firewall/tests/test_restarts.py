@@ -79,29 +79,29 @@ def test_nftables_service_cannot_flush_the_rules(gate):
 
 
 @pytest.mark.control("NET-1")
-def test_rules_of_somebodys_own_are_not_lost_silently(gate, converge):
+def test_rules_of_somebodys_own_are_not_lost_silently(gate, play):
     """Refused before the first change, until the owner has said what becomes of them."""
     gate.check_output("systemctl unmask nftables; cp -p /etc/nftables.conf /etc/nftables.conf.kept;"
                       " echo '# ours' >> /etc/nftables.conf; systemctl enable nftables")
     try:
-        refused = converge(firewall_rules=["allow 6000/tcp"])
+        refused = play(firewall_rules=["allow 6000/tcp"])
         assert refused.returncode != 0
         assert "somebody's own rules" in refused.stdout
         assert "firewall_mask_nftables" in refused.stdout
         assert "6000" not in gate.check_output("ufw status")
 
-        left = converge(firewall_mask_nftables=False)
+        left = play(firewall_mask_nftables=False)
         assert left.returncode == 0, left.stdout
         assert gate.check_output("systemctl is-enabled nftables") == "enabled"
     finally:
         gate.check_output("systemctl disable nftables; mv /etc/nftables.conf.kept /etc/nftables.conf")
 
-    assert converge().returncode == 0
+    assert play().returncode == 0
     assert gate.run("systemctl is-enabled nftables").stdout.strip() == "masked"
 
 
 @pytest.mark.control("NET-1")
-def test_chains_that_nothing_leads_to_any_more_are_noticed(gate, stranger, lab, converge):
+def test_chains_that_nothing_leads_to_any_more_are_noticed(gate, stranger, lab, play):
     """After `iptables -F INPUT` ufw calls itself active, and a restart of it would not mend it."""
     address = lab.machines["gate"].address
     before = rules(gate)
@@ -110,7 +110,7 @@ def test_chains_that_nothing_leads_to_any_more_are_noticed(gate, stranger, lab, 
     assert "active" in gate.check_output("ufw status")
     assert rules(gate) != before
 
-    done = converge()
+    done = play()
 
     assert done.returncode == 0, done.stdout
     assert rules(gate) == before

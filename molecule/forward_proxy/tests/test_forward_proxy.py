@@ -5,21 +5,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
-import testinfra
-from lab import paths
-
-SCENARIO = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def inside(lab):
-    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +36,6 @@ def get(inside, proxy):
         return tunnel if tunnel not in ("000", "200") else code
 
     return ask
-
-
-@pytest.fixture
-def converge(lab):
-    def run(**variables) -> subprocess.CompletedProcess:
-        command = ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--diff",
-                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240,
-                              check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "true"})
-
-    return run
 
 
 def requests(world) -> list[dict]:
@@ -177,8 +154,8 @@ def test_it_runs_as_nobody_in_particular(gate):
     assert gate.check_output("systemctl show -p ProtectSystem --value squid") == "strict"
 
 
-def test_a_second_run_changes_nothing(converge):
-    done = converge()
+def test_a_second_run_changes_nothing(play):
+    done = play()
     assert done.returncode == 0, done.stdout
     assert "changed=0" in done.stdout
 
@@ -197,41 +174,40 @@ def test_a_second_run_changes_nothing(converge):
     ({"forward_proxy_never": ["sbdb"]}, "forward_proxy_never has sbdb"),
     ({"forward_proxy_cache_mib": 1}, "forward_proxy_cache_mib is 1"),
 ])
-def test_what_would_open_too_much_is_refused_before_any_change(converge, variables, why):
-    done = converge(**variables)
+def test_what_would_open_too_much_is_refused_before_any_change(play, variables, why):
+    done = play(**variables)
     assert done.returncode != 0
     assert why in " ".join(done.stdout.split())
     assert "changed=0" in done.stdout
 
 
-def test_what_squid_refuses_leaves_the_old_settings(converge, gate, get):
+def test_what_squid_refuses_leaves_the_old_settings(play, gate, get):
     """A name below another one of the same list is more than Squid takes; the check says so, and nothing is kept."""
     before = gate.file("/etc/squid/forward-proxy.conf").content_string
-    done = converge(forward_proxy_access=[{"from": ["10.0.0.1/33"], "to": ["example.org"], "why": "x"}])
+    done = play(forward_proxy_access=[{"from": ["10.0.0.1/33"], "to": ["example.org"], "why": "x"}])
     assert done.returncode != 0
     assert gate.file("/etc/squid/forward-proxy.conf").content_string == before
     assert get("http://deb.example.org/Packages") == "200"
 
 
-def test_another_proxy_is_asked_in_place_of_the_world(converge, world, lab, get):
+def test_another_proxy_is_asked_in_place_of_the_world(play, world, lab, get):
     """It is not there: nothing comes, though the world itself would answer."""
-    done = converge(forward_proxy_upstream=f"{lab.machines['world'].address}:3999")
+    done = play(forward_proxy_upstream=f"{lab.machines['world'].address}:3999")
     assert done.returncode == 0, done.stdout
     assert get("http://deb.example.org/world.txt") in ("502", "503")
-    assert converge().returncode == 0
+    assert play().returncode == 0
     assert get("http://deb.example.org/Release") == "200"
 
 
-def test_undone_nobody_answers(lab, gate, get, converge, tmp_path):
-    play = tmp_path / "undo.yml"
-    play.write_text("- hosts: gates\n  gather_facts: false\n  tasks:\n"
+def test_undone_nobody_answers(gate, get, play, tmp_path):
+    book = tmp_path / "undo.yml"
+    book.write_text("- hosts: gates\n  gather_facts: false\n  tasks:\n"
                     "    - ansible.builtin.include_role: {name: securebox.stack.forward_proxy, tasks_from: undo}\n")
     for changes in ("changed=2", "changed=0"):
-        done = subprocess.run(["ansible-playbook", "-i", str(lab.directory / "inventory.yml"), str(play)], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False)
+        done = play(book)
         assert done.returncode == 0, done.stdout
         assert changes in done.stdout
     assert get("http://deb.example.org/Packages") == "000"
     assert not gate.service("squid").is_enabled
-    assert converge().returncode == 0
+    assert play().returncode == 0
     assert get("http://deb.example.org/Packages") == "200"

@@ -4,24 +4,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
-import testinfra
-from lab import paths
 
 SCENARIO = Path(__file__).parents[1]
 ADMIN, PORT = "alice", 822
-PLAIN = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
-
-
-@pytest.fixture(scope="session")
-def inside(lab):
-    """The machines from inside, whatever became of their sshd."""
-    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
 
 
 @pytest.fixture(scope="session")
@@ -62,17 +51,6 @@ def login(lab):
 
 
 @pytest.fixture(scope="session")
-def play(lab):
-    """The command that runs the scenario's play on the server, or on those that match, with other variables."""
-
-    def command(limit: str = "shell", **variables) -> list[str]:
-        return ["ansible-playbook", "--inventory", str(lab.directory / "inventory.yml"), "--limit", limit,
-                "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
-
-    return command
-
-
-@pytest.fixture(scope="session")
 def few():
     """Variables for a run of what decides who gets in, without what only takes time."""
     return {f"hardening_{name}": False for name in (
@@ -81,10 +59,9 @@ def few():
 
 @pytest.fixture(scope="session")
 def converge(play):
-    """Run it."""
+    """The scenario's play on the server, or on those that match."""
 
-    def run(*limit: str, **variables) -> subprocess.CompletedProcess:
-        return subprocess.run(play(*limit, **variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                              timeout=240, check=False, env={**os.environ, **PLAIN})
+    def run(limit: str = "shell", *options: str, **variables) -> subprocess.CompletedProcess:
+        return play("converge.yml", "--limit", limit, *options, **variables)
 
     return run

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import time
 
 import pytest
@@ -80,13 +79,12 @@ def silent_port(bare):
     bare.run("systemctl stop silent")
 
 
-def test_a_first_run_whose_ansible_is_killed_is_undone_by_the_host(play, few, bare, as_delivered, silent_port):
+def test_a_first_run_whose_ansible_is_killed_is_undone_by_the_host(start, few, bare, as_delivered, silent_port):
     """After all is in force, before anybody could confirm it: root is refused by then, and at another port."""
     state = "/var/lib/securebox/rollback/hardening"
-    command = play(MACHINE, lab_servers=MACHINE, hardening_login_port=silent_port,
-                   hardening_login_seconds=SECONDS, **few)
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          start_new_session=True) as run:
+    run = start("converge.yml", "--limit", MACHINE, lab_servers=MACHINE, hardening_login_port=silent_port,
+                hardening_login_seconds=SECONDS, **few)
+    with run:
         while not bare.file(f"{state}/armed/complete").exists:
             assert run.poll() is None, run.stdout.read()[-3000:]
         os.killpg(run.pid, signal.SIGKILL)

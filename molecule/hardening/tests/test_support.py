@@ -7,13 +7,11 @@ from __future__ import annotations
 import json
 
 import pytest
-import testinfra
-from lab import paths
 
 
 @pytest.fixture(params=["shell", "worker"])
-def machine(request, lab):
-    return testinfra.get_host(f"lxc://{paths.instance(lab.name, request.param)}")
+def machine(request, inside):
+    return inside[request.param]
 
 
 def look(machine, *options: str) -> dict:
@@ -43,9 +41,9 @@ def test_a_restart_that_an_update_asks_for_is_noticed(machine):
 
 
 @pytest.mark.control("UPD-3")
-def test_boots_are_noted_where_there_is_a_kernel(lab):
+def test_boots_are_noted_where_there_is_a_kernel(inside):
     """The lab's server is a container, so the unit is there and steps back; a container does not get it."""
-    shell, worker = (testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in ("shell", "worker"))
+    shell, worker = inside["shell"], inside["worker"]
     assert shell.service("hardening-boot.service").is_enabled
     assert not shell.file("/var/lib/hardening/boots.json").exists
     assert not worker.file("/etc/systemd/system/hardening-boot.service").exists

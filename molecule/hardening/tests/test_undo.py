@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 
 import pytest
 
@@ -32,13 +30,11 @@ def machine(inside):
 
 
 @pytest.fixture(scope="module")
-def undone(lab, machine, tmp_path_factory):
-    play = tmp_path_factory.mktemp("undo") / "undo.yml"
-    play.write_text(UNDO)
-    done = subprocess.run(["ansible-playbook", "-i", str(lab.directory / "inventory.yml"), str(play)], text=True,
-                          capture_output=True, timeout=240, check=False,
-                          env={**os.environ, "ANSIBLE_NOCOLOR": "true", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"})
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+def undone(play, machine, tmp_path_factory):
+    book = tmp_path_factory.mktemp("undo") / "undo.yml"
+    book.write_text(UNDO)
+    done = play(book)
+    assert done.returncode == 0, done.stdout[-3000:]
     return machine
 
 
@@ -54,15 +50,12 @@ def test_nothing_of_ours_is_left_and_what_was_there_is_back(undone, login):
 
 
 @pytest.mark.control("REL-1")
-def test_a_rehearsal_changes_nothing_and_tells_the_truth(undone, lab, converge):
+def test_a_rehearsal_changes_nothing_and_tells_the_truth(undone, converge):
     """--check runs to its end on a machine that has nothing of it yet, and names the files that the run then writes."""
     before = undone.check_output(LOOK)
-    command = ["ansible-playbook", "--check", "--diff", "-i", str(lab.directory / "inventory.yml"), "--limit", MACHINE,
-               str(lab.directory.parents[2] / "molecule/hardening/converge.yml")]
-    rehearsed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False,
-                               env={**os.environ, "ANSIBLE_NOCOLOR": "true"})
+    rehearsed = converge(MACHINE, "--check")
 
-    assert rehearsed.returncode == 0, (rehearsed.stdout + rehearsed.stderr)[-3000:]
+    assert rehearsed.returncode == 0, rehearsed.stdout[-3000:]
     assert undone.check_output(LOOK) == before
     promised = set(re.findall(r"^\+\+\+ after: (\S+)", rehearsed.stdout, re.MULTILINE))
     assert set(OURS) - {"/etc/systemd/system/aidecheck.timer"} <= promised

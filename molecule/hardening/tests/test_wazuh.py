@@ -7,7 +7,6 @@ The package is a stand-in (files/wazuh-agent.sh): what the vendor's own does wit
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import xml.etree.ElementTree as tree
@@ -66,13 +65,11 @@ def given(gpg, few):
 
 
 @pytest.fixture(scope="module")
-def run(play):
-    """The play with --diff and much to say: what it shows then, it shows at worst."""
+def run(converge):
+    """The play with much to say: what it shows then, it shows at worst."""
 
     def once(**variables) -> subprocess.CompletedProcess:
-        return subprocess.run([*play(MACHINE, **variables), "--diff", "-vv"], stdout=subprocess.PIPE, text=True,
-                              stderr=subprocess.STDOUT, timeout=240, check=False,
-                              env={**os.environ, "ANSIBLE_NOCOLOR": "true"})
+        return converge(MACHINE, "-vv", **variables)
 
     return once
 
@@ -138,11 +135,10 @@ def test_where_no_manager_is_named_any_more_the_agent_stops(bare, run, given):
     assert bare.service("wazuh-agent").is_enabled
 
 
-def test_undone_nothing_of_it_runs_or_knows_the_password(bare, lab, tmp_path):
-    play = tmp_path / "undo.yml"
-    play.write_text(UNDO)
-    done = subprocess.run(["ansible-playbook", "-i", str(lab.directory / "inventory.yml"), str(play)], text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240, check=False)
+def test_undone_nothing_of_it_runs_or_knows_the_password(bare, play, tmp_path):
+    book = tmp_path / "undo.yml"
+    book.write_text(UNDO)
+    done = play(book)
     assert done.returncode == 0, done.stdout[-3000:]
 
     assert not bare.service("wazuh-agent").is_running

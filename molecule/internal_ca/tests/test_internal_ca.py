@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from lab import paths
 
 SCENARIO = Path(__file__).parents[1]
 PASSPHRASE = "canary-Zu4ohm5iek"
@@ -29,13 +28,6 @@ def north(on):
 @pytest.fixture(scope="module")
 def south(on):
     return on("south")
-
-
-def converge(*options: str) -> subprocess.CompletedProcess:
-    """Run the scenario's play again, with something different."""
-    inventory = paths.labs() / os.environ["MOLECULE_SCENARIO_NAME"] / "inventory.yml"
-    command = ["ansible-playbook", "--inventory", inventory, SCENARIO / "converge.yml", *options]
-    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
 
 
 def openssl(*arguments: str | Path) -> str:
@@ -119,12 +111,12 @@ def test_the_ca_can_sign_its_own_hosts_only(pki, tmp_path, name, believed):
     assert believed or "permitted subtree violation" in verdict.stdout + verdict.stderr
 
 
-def test_a_wrong_passphrase_changes_nothing(pki, north):
+def test_a_wrong_passphrase_changes_nothing(pki, north, play):
     """It is a typing error, not the wish for another CA."""
     before = {path.name: path.read_bytes() for path in pki.iterdir()}
 
-    refused = converge("--extra-vars", "internal_ca_passphrase=mistyped")
-    limited = converge("--extra-vars", '{"internal_ca_passphrase": "mistyped", "internal_ca_days": 100}')
+    refused = play(internal_ca_passphrase="mistyped")
+    limited = play(internal_ca_passphrase="mistyped", internal_ca_days=100)
 
     assert refused.returncode != 0
     assert "rong passphrase" in refused.stdout + refused.stderr
@@ -132,14 +124,14 @@ def test_a_wrong_passphrase_changes_nothing(pki, north):
     assert {path.name: path.read_bytes() for path in pki.iterdir()} == before
 
 
-def test_a_certificate_is_renewed_in_time_and_its_services_read_it(north, pki):
+def test_a_certificate_is_renewed_in_time_and_its_services_read_it(north, pki, play):
     """The key stays, the dates move, and whoever has the old one open is told. And nobody sees the passphrase."""
     key = north.check_output(f"cat {KEY}")
     serial = north.check_output(f"openssl x509 -noout -serial -in {CERTIFICATE}")
     # The first one was a reason to reload too.
     north.check_output("rm -f /run/counter")
 
-    renewed = converge("--limit", "north", "--extra-vars", "internal_ca_renew_days=900", "-vvvv")
+    renewed = play("converge.yml", "--limit", "north", "-vvvv", internal_ca_renew_days=900)
 
     assert renewed.returncode == 0, renewed.stdout
     assert PASSPHRASE not in renewed.stdout + renewed.stderr
@@ -149,12 +141,11 @@ def test_a_certificate_is_renewed_in_time_and_its_services_read_it(north, pki):
     north.check_output(f"openssl verify -CAfile {CA} {CERTIFICATE}")
 
 
-def test_another_limit_renews_the_ca_and_breaks_nothing(north, south, pki):
+def test_another_limit_renews_the_ca_and_breaks_nothing(north, south, pki, play):
     """A new host is let in by a longer list. The old certificates go on, because the CA's key is the same."""
     serial = south.check_output(f"openssl x509 -noout -serial -in {CERTIFICATE}")
-    wider = '{"internal_ca_permitted": ["DNS:north", "DNS:south", "DNS:west", "IP:10.0.0.0/8"]}'
 
-    changed = converge("--extra-vars", wider)
+    changed = play(internal_ca_permitted=["DNS:north", "DNS:south", "DNS:west", "IP:10.0.0.0/8"])
 
     assert changed.returncode == 0, changed.stdout
     assert "DNS:west" in south.check_output(f"openssl x509 -noout -text -in {CA}")

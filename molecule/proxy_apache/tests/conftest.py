@@ -3,7 +3,7 @@
 """The machines of the scenario by what they are. How they are reached stands in molecule/conftest.py."""
 
 import pytest
-from web import Browser, Scenario
+from web import Browser
 
 
 @pytest.fixture(scope="session")
@@ -21,11 +21,6 @@ def wiki(on):
 @pytest.fixture(scope="session")
 def browser(lab):
     return Browser(lab.machines["gate"].address)
-
-
-@pytest.fixture(scope="session")
-def scenario(lab):
-    return Scenario(lab)
 
 
 @pytest.fixture

@@ -363,10 +363,10 @@ def test_a_switch_that_was_cut_off_before_apache_heard_of_it_is_finished(gate, o
 
 @pytest.mark.control("PRX-1")
 @pytest.mark.parametrize("line", ["NoSuchDirective on", "SSLProxyCipherSuite NONSENSE"])
-def test_a_broken_configuration_does_not_replace_a_working_one(gate, browser, scenario, opened, line):
+def test_a_broken_configuration_does_not_replace_a_working_one(gate, browser, play, opened, line):
     """The second one passes Apache's own configtest, and would end the running server at the next reload."""
     before = gate.check_output("sha256sum /etc/apache2/apache2.conf")
-    broken = scenario.converge(proxy_apache_extra_configuration=line)
+    broken = play(proxy_apache_extra_configuration=line)
     after = gate.check_output("sha256sum /etc/apache2/apache2.conf")
     gate.check_output("systemctl reload apache2")
 
@@ -376,11 +376,11 @@ def test_a_broken_configuration_does_not_replace_a_working_one(gate, browser, sc
 
 
 @pytest.mark.control("PRX-1")
-def test_a_good_change_of_the_configuration_is_applied(browser, scenario, opened):
+def test_a_good_change_of_the_configuration_is_applied(browser, play, opened):
     """The pair of the test above."""
-    changed = scenario.converge(proxy_apache_extra_configuration='Header always set X-Extra "50%%"')
+    changed = play(proxy_apache_extra_configuration='Header always set X-Extra "50%%"')
     shown = browser.get("/").get("X-Extra")
-    restored = scenario.converge()
+    restored = play()
 
     assert (changed.returncode, restored.returncode) == (0, 0)
     assert shown == "50%"
@@ -398,8 +398,8 @@ def test_a_good_change_of_the_configuration_is_applied(browser, scenario, opened
         ("proxy_apache_certificate", "selfsigned", "self_signed"),
     ],
 )
-def test_wrong_input_is_refused_before_the_first_change(scenario, variable, value, words):
-    refused = scenario.converge(**{variable: value})
+def test_wrong_input_is_refused_before_the_first_change(play, variable, value, words):
+    refused = play(**{variable: value})
 
     assert refused.returncode != 0
     assert words in refused.stdout + refused.stderr
@@ -435,20 +435,20 @@ def test_apache_is_put_under_a_profile_that_can_be_compiled(gate):
 
 # False is what YAML makes of a plain off.
 @pytest.mark.parametrize("off", ["off", False])
-def test_the_profile_can_only_complain_or_be_taken_away(gate, browser, scenario, opened, off):
+def test_the_profile_can_only_complain_or_be_taken_away(gate, browser, play, opened, off):
     try:
-        complaining = scenario.converge(proxy_apache_apparmor="complain")
+        complaining = play(proxy_apache_apparmor="complain")
         assert complaining.returncode == 0, complaining.stdout
         assert gate.file(PROFILE).content_string.count(", complain)") == 2
 
-        without = scenario.converge(proxy_apache_apparmor=off)
+        without = play(proxy_apache_apparmor=off)
         assert without.returncode == 0, without.stdout
         assert not gate.file(PROFILE).exists
         assert assigned(gate) == ""
         assert browser.get("/").status == 200
     finally:
-        restored = scenario.converge()
+        restored = play()
 
     assert restored.returncode == 0, restored.stdout
     assert "proxy_apache_start" in assigned(gate)
-    assert "changed=0" in scenario.converge().stdout
+    assert "changed=0" in play().stdout

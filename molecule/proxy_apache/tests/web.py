@@ -8,14 +8,12 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import socket
 import ssl
 import subprocess
 import threading
 import time
 import typing as t
-from pathlib import Path
 
 SITE = "wiki.example.org"
 
@@ -141,27 +139,6 @@ class Load:
         self._stop.set()
         for thread in self._threads:
             thread.join()
-
-
-class Scenario:
-    """The scenario's own playbook, run again with other variables as an administrator would."""
-
-    def __init__(self, lab: t.Any) -> None:
-        self.inventory = lab.directory / "inventory.yml"
-        self.directory = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
-
-    def converge(self, **variables: t.Any) -> subprocess.CompletedProcess[str]:
-        command = ["ansible-playbook", "-i", str(self.inventory), str(self.directory / "converge.yml")]
-        return subprocess.run(
-            [*command, "--extra-vars", json.dumps(variables)],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=300,
-            # However this was called: messages whole, and without colours between their words.
-            env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1"},
-        )
 
 
 @contextlib.contextmanager

@@ -7,17 +7,12 @@ Ansible comes from the desk, whose tunnel it is: its ssh is handed on there, to 
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-import testinfra
 import yaml
-from lab import paths
 
 SCENARIO = Path(__file__).parents[1]
 INSIDE, INSIDE6 = "10.99.0.1", "fd99::1"
@@ -30,11 +25,6 @@ import socket, sys
 with socket.create_connection((sys.argv[1], 22), 4) as caller:
     print(caller.recv(8).decode())
 """
-
-
-@pytest.fixture(scope="module")
-def inside(lab):
-    return {name: testinfra.get_host(f"lxc://{paths.instance(lab.name, name)}") for name in lab.machines}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +53,7 @@ def public(lab):
 
 
 @pytest.fixture(scope="module")
-def converge(lab, gate, tmp_path_factory):
+def converge(lab, gate, play, tmp_path_factory):
     """Run the scenario's playbook: as an inventory of before has it, or with the address inside the tunnel."""
     known = yaml.safe_load((lab.directory / "inventory.yml").read_text())["all"]["hosts"]["gate"]
     # (Not by its long name: Ansible would take it for an option of its own connection.)
@@ -76,18 +66,15 @@ def converge(lab, gate, tmp_path_factory):
                                    f" -o ProxyCommand='{jump}'",
     }}}}))
 
-    def run(*options, through_tunnel=False, **variables) -> subprocess.CompletedProcess:
+    # A shared connection through a tunnel that is gone says so after a quarter of a minute.
+    quick = {"ANSIBLE_TIMEOUT": "6",
+             "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=5"}
+
+    def run(*options, through_tunnel=False, **variables):
         # Whom the limit on ssh has counted so far.
         gate.run("ufw reload")
-        inventories = [lab.directory / "inventory.yml", *([tunnel] if through_tunnel else [])]
-        command = ["ansible-playbook", *(f"--inventory={path}" for path in inventories), "--diff", *options,
-                   "--extra-vars", json.dumps(variables), str(SCENARIO / "converge.yml")]
-        plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true", "ANSIBLE_TIMEOUT": "6",
-                 "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-                 # A shared connection through a tunnel that is gone says so after a quarter of a minute.
-                 "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=5"}
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
-                              check=False, env={**os.environ, **plain})
+        inventories = [tunnel] if through_tunnel else []
+        done = play("converge.yml", *options, inventories=inventories, environment=quick, **variables)
         gate.run("ufw reload")
         return done
 
