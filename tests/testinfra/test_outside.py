@@ -128,6 +128,30 @@ def test_tls_is_what_mozilla_recommends(site, front, evidence):
 
 # Headers
 
+HEADERS = (
+    "content-security-policy",
+    "x-frame-options",
+    "x-content-type-options",
+    "referrer-policy",
+    "permissions-policy",
+)
+
+
+@pytest.mark.control("PRX-2")
+@pytest.mark.parametrize(
+    ("path", "tls"),
+    [("/", True), ("/there-is-no-such-page", True), ("/.well-known/acme-challenge/none", True), ("/", False)],
+    ids=["the site", "an unknown page", "an error of the proxy", "the redirect"],
+)
+def test_every_answer_has_the_headers_and_tells_no_version(front, evidence, path, tls):
+    """Policy, frames, types, referrer and permissions: on what the application says, and on what the proxy says."""
+    status, headers, _body = front.get(path, tls=tls)
+    for name in (*HEADERS, "server"):
+        evidence(f"{path}, {status}: {name}: {headers.get(name, 'none')}")
+    assert [name for name in HEADERS if not headers.get(name)] == []
+    assert not re.search(r"[0-9]", headers.get("server", "")), "the server tells its version"
+    assert "x-powered-by" not in headers
+
 
 @pytest.fixture(scope="module")
 def trusted(site, front):

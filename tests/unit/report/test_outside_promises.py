@@ -22,7 +22,9 @@ HEADERS = {
     "content-type": "text/html",
     "content-security-policy": POLICY,
     "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=()",
     "referrer-policy": "same-origin",
+    "server": "Apache",
     "strict-transport-security": "max-age=63072000",
     "x-content-type-options": "nosniff",
     "x-frame-options": "SAMEORIGIN",
@@ -235,6 +237,18 @@ def test_the_proxys_own_pages_are_held_to_the_best_grade(suite):
     assert "404: 130 points, A+" in evidence[0]
     with pytest.raises(AssertionError, match="scripts may come from 'unsafe-inline'"):
         suite.test_the_proxys_own_pages_have_the_best_grade(Front(), (True, ""), evidence.append, None, "404")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"permissions-policy": ""}, {"server": "Apache/2.4.62"}, {"x-powered-by": "PHP/8.2"}]
+)
+def test_an_answer_without_a_header_or_with_a_version_is_found(suite, wrong):
+    promise, evidence = suite.test_every_answer_has_the_headers_and_tells_no_version, []
+    promise(Front(**{"": (200, HEADERS, "")}), evidence.append, "/", True)
+    assert "/, 200: server: Apache" in evidence
+
+    with pytest.raises(AssertionError):
+        promise(Front(**{"": (200, {**HEADERS, **wrong}, "")}), print, "/", True)
 
 
 def graded(suite, headers, **variables):
