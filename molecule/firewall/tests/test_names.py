@@ -123,6 +123,24 @@ def test_a_change_of_the_rules_leaves_the_addresses_open(gate, archive, lab, pla
 
 
 @pytest.mark.control("NET-6")
+def test_a_port_of_all_the_world_is_open_to_every_segment_where_it_is_said(gate, archive, lab, play):
+    """To the world only: what lies inside stays closed, and so do the world's other ports."""
+    world = lab.machines["stranger"]
+    done = play(firewall_segment_ports=[8080])
+    try:
+        assert done.returncode == 0, done.stdout
+        for namespace in ("app", "proxy"):
+            for address in (world.address, world.address6):
+                assert ask(gate, address, 8080, f"ip netns exec {namespace}"), (namespace, address)
+        assert ask(gate, world.address, 80, "ip netns exec proxy") is None
+        assert ask(gate, "10.91.1.10", 80, "ip netns exec app") is None
+        assert gate.check_output("ufw status").count("testapp reaches the world") == 2
+    finally:
+        assert play().returncode == 0
+    assert ask(gate, world.address, 8080, "ip netns exec app") is None
+
+
+@pytest.mark.control("NET-6")
 def test_without_names_nothing_looks_them_up(gate, archive, lab, play):
     flows = [{"from": "10.91.1.10", "to": "10.91.2.10", "port": 8443, "why": "requests"}]
     done = play(firewall_flows=flows)
