@@ -23,11 +23,14 @@ LAB := $(VENV)/bin/python molecule/resources/lab.py
 # What users install is what is tested. DEV=1 uses the work tree itself instead.
 DEV ?=
 scenarios_where = $(notdir $(patsubst %/molecule.yml,%,$(shell grep $(1) "engine: vm" molecule/*/molecule.yml)))
-# An emulated machine needs the processors for itself; the others leave half of them idle.
+# An emulated machine needs the processors for itself.
 VM_SCENARIOS := $(call scenarios_where,-l)
 # The longest one first: the others fit beside it.
 CONTAINER_SCENARIOS := hardening $(filter-out hardening,$(call scenarios_where,-L))
 SCENARIOS ?= $(CONTAINER_SCENARIOS) $(VM_SCENARIOS)
+
+# Scenarios wait much of their time, for a timer or for a machine that starts.
+JOBS ?= 3
 
 # The Debian release of machines whose platform names none.
 RELEASE ?= $(SECUREBOX_LAB_RELEASE)
@@ -125,9 +128,9 @@ demo-down: ## Remove the demo's machine.
 	@$(LAB) down --force --name demo
 
 test: install doctor ## Everything that .ci/run runs: lint, unit, contract, sanity (oldest and newest core), all scenarios, the demo.
-	@echo "Two at a time, each shown when it is done: images, lint, unit, contract, sanity, $(CONTAINER_SCENARIOS)"
+	@echo "$(JOBS) at a time, each shown when it is done: images, lint, unit, contract, sanity, $(CONTAINER_SCENARIOS)"
 	@begin=$$SECONDS; failed=""; make="$(MAKE) --no-print-directory --keep-going"; \
-	$$make -j2 --output-sync=target SANITY_CORES=2.18,2.21 images lint $(addprefix scenario-,$(CONTAINER_SCENARIOS)) unit contract sanity \
+	$$make -j$(JOBS) --output-sync=target SANITY_CORES=2.18,2.21 images lint $(addprefix scenario-,$(CONTAINER_SCENARIOS)) unit contract sanity \
 		|| failed="$$failed the first part,"; \
 	$$make $(addprefix scenario-,$(VM_SCENARIOS)) || failed="$$failed scenarios with a virtual machine,"; \
 	$$make demo && $$make demo-down || failed="$$failed demo,"; \
