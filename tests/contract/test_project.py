@@ -166,6 +166,27 @@ def test_playbooks_import_what_exists(name):
         assert not imported or (ROOT / "playbooks" / imported).is_file(), f"{imported} does not exist"
 
 
+def run_where(plays):
+    """(group, role) of each role that the plays run; a task's own group is in its condition."""
+    for play in plays:
+        for entry in play.get("roles", []):
+            yield play["hosts"], entry["role"]
+        for task in play.get("tasks", []):
+            call = task.get("ansible.builtin.import_role") or task.get("ansible.builtin.include_role")
+            if call:
+                own = re.fullmatch(r"'(\w+)' in group_names", str(task.get("when")))
+                yield own.group(1) if own else play["hosts"], call["name"]
+
+
+def test_the_list_of_roles_is_what_the_site_runs():
+    """The input check and `verify` read the defaults of these: a role that is missing there is not checked."""
+    listed = yaml.safe_load(text_of(ROOT / "playbooks/vars/roles.yml"))["__roles"]
+    plays = [yaml.safe_load(text_of(ROOT / "playbooks" / name)) for name in ("host.yml", "tiers.yml")]
+    run = [pair for book in plays for pair in run_where(book)]
+    expected = sorted((group, f"securebox.stack.{role}") for group, roles in listed.items() for role in roles)
+    assert sorted(run) == expected
+
+
 def test_the_demo_is_the_example_but_for_its_own_files():
     """What `make demo` shows is what users copy: the same files, and what only a lab machine needs beside them."""
     example, demo = ROOT / "inventories/example", ROOT / "inventories/demo"
