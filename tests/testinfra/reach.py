@@ -39,7 +39,9 @@ def drawing(found: list[dict[str, t.Any]], order: list[str]) -> str:
     spans = [machines.index(b) - machines.index(a) for a, b in ways]
     above, below = 26 + RISE * max(0, *spans), 26 + RISE * max(0, *(-span for span in spans))
     width, height = STEP * (len(machines) - 1) + WIDTH + 40, above + HEIGHT + below
-    bows = "".join(bow(way, ports, machines, above) for way, ports in sorted(ways.items()))
+    drawn = [bow(way, ports, machines, above) for way, ports in sorted(ways.items())]
+    # The words last: no bow crosses them.
+    bows = "".join([line for line, _label in drawn] + [label for _line, label in drawn])
     boxes = "".join(machine(name, number, above) for number, name in enumerate(machines))
     return (
         f'<svg class="reach" viewBox="0 0 {width} {height}" role="img" style="min-width:{min(width, 620)}px" '
@@ -61,8 +63,8 @@ def machine(name: str, number: int, top: float) -> str:
     )
 
 
-def bow(way: tuple[str, str], ports: list[str], machines: list[str], top: float) -> str:
-    """From the upper edge of one to that of another, or below the line on the way back."""
+def bow(way: tuple[str, str], ports: list[str], machines: list[str], top: float) -> tuple[str, str]:
+    """From the upper edge of one to that of another, or below the line on the way back; and the ports at it."""
     first, last = machines.index(way[0]), machines.index(way[1])
     forward = first < last
     edge, sign = (top, -1) if forward else (top + HEIGHT, 1)
@@ -72,7 +74,7 @@ def bow(way: tuple[str, str], ports: list[str], machines: list[str], top: float)
     peak = edge + sign * RISE * abs(last - first)
     label = ", ".join(ports)
     return (
-        f'<path class="way" d="M{begin} {edge}C{begin} {peak} {end} {peak} {end} {edge}" marker-end="url(#tip)"/>'
+        f'<path class="way" d="M{begin} {edge}C{begin} {peak} {end} {peak} {end} {edge}" marker-end="url(#tip)"/>',
         f'<text x="{(begin + end) / 2}" y="{edge + sign * RISE * abs(last - first) * 0.75 + (-5 if forward else 14)}" '
         f'class="ports">{html.escape(label)}</text>'
     )
