@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import typing as t
@@ -24,6 +23,7 @@ from testinfra.host import Host
 sys.path.insert(0, str(Path(__file__).parent / "resources"))
 
 from lab import paths
+from lab.run import kill_all
 from lab.state import Lab
 
 # However the tests were called: messages whole, and without colours between their words.
@@ -64,7 +64,7 @@ def inside(lab: Lab) -> dict[str, Host]:
 
 @pytest.fixture(scope="session")
 def start(lab: Lab) -> Callable[..., subprocess.Popen[str]]:
-    """Begin a run of one of the scenario's playbooks (or of any, by its whole path), in a process group of its own."""
+    """Begin a run of one of the scenario's playbooks (or of any, by its whole path)."""
     scenario = Path(__file__).parent / os.environ["MOLECULE_SCENARIO_NAME"]
 
     def begin(
@@ -83,7 +83,6 @@ def start(lab: Lab) -> Callable[..., subprocess.Popen[str]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
             env={**os.environ, **PLAIN, **(environment or {})},
         )
 
@@ -100,7 +99,7 @@ def play(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., subproces
             output, _ = running.communicate(timeout=timeout)
         except BaseException:
             # Nothing of it may go on changing the machines under the next test.
-            os.killpg(running.pid, signal.SIGKILL)
+            kill_all(running.pid)
             running.wait()
             raise
         return subprocess.CompletedProcess(running.args, running.returncode, output, "")

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 
 import pytest
+from lab.run import kill_all
 from machines import forget_callers, state
 
 SSH = "limit 22/tcp"
@@ -168,7 +167,7 @@ def test_when_ansible_is_killed_the_timer_alone_puts_it_back(gate, start, login,
     while gate.run(wanted[moment]).rc != 0:
         assert run.poll() is None, run.stdout.read()
         assert time.monotonic() < end
-    os.killpg(run.pid, signal.SIGKILL)
+    kill_all(run.pid)
     run.wait()
     assert not login(), "the rules let somebody in, so nothing is proved"
 

@@ -7,12 +7,11 @@ The tests stand in the order of a bad day: a wrong port, a notebook that is clos
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
 
 import pytest
+from lab.run import kill_all
 
 pytestmark = pytest.mark.control("REL-1")
 
@@ -87,7 +86,7 @@ def test_a_first_run_whose_ansible_is_killed_is_undone_by_the_host(start, few, b
     with run:
         while not bare.file(f"{state}/armed/complete").exists:
             assert run.poll() is None, run.stdout.read()[-3000:]
-        os.killpg(run.pid, signal.SIGKILL)
+        kill_all(run.pid)
     assert "port 822" in bare.check_output("sshd -T").splitlines()
     assert "[::]:22" not in bare.check_output(SAME["ports"]).split()
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 
 import pytest
 from lab import lxd, paths
+from lab.run import kill_all
 
 pytestmark = pytest.mark.control("REL-1")
 
@@ -384,10 +384,10 @@ def abandoned(command, altered, server, login):
     def make(seconds: int) -> None:
         pause = ["sh", "-c", "test ! -e /var/lib/securebox/rollback/harm/armed || sleep 3"]
         with subprocess.Popen(command([altered("^Port .*", "Port 9")], [*RESTART, pause], seconds), text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as run:
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
             while not server.run("sshd -T | grep -qx 'port 9' && ss -Hltn sport = :9 | grep -q LISTEN").succeeded:
                 assert run.poll() is None, run.stdout.read()
-            os.killpg(run.pid, signal.SIGKILL)
+            kill_all(run.pid)
         assert login("true").returncode != 0, "the change was not harmful: this test proves nothing"
 
     return make

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -53,6 +54,18 @@ def succeeds(command: Sequence[object], timeout: float = 60) -> bool:
     except LabError:
         return False
     return True
+
+
+def kill_all(pid: int) -> None:
+    """Kill a process and all that it has started, also in sessions of their own, as Ansible's workers are."""
+    with suppress(ProcessLookupError):
+        # It starts no more meanwhile.
+        os.kill(pid, signal.SIGSTOP)
+    children = [word for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
+    for child in children:
+        kill_all(int(child))
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(what: str, probe: Callable[[], T | None], timeout: float, pause: float = 0.25) -> T:
