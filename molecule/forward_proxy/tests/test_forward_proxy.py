@@ -68,6 +68,12 @@ def test_anything_else_is_refused(get, url):
 
 
 @pytest.mark.control("NET-6")
+def test_a_name_may_be_for_http_only(get):
+    assert get("http://plain.example.org/Packages") == "200"
+    assert get("https://plain.example.org/Packages") == "403"
+
+
+@pytest.mark.control("NET-6")
 def test_an_address_is_no_name(get, lab):
     """Though it has the listed one: who owns an address says what it is called."""
     assert get(f"http://{lab.machines['world'].address}/Packages") == "403"
@@ -133,6 +139,46 @@ def test_what_it_keeps_is_limited(gate, inside, proxy):
     while (kept := int(gate.check_output("du -sm /var/spool/squid").split()[0])) > 105 and time.monotonic() < deadline:
         time.sleep(2)
     assert 25 <= kept <= 105
+
+
+def logged(gate, words):
+    gate.check_output("journalctl --sync --namespace=forward-proxy")
+    return gate.run("journalctl --namespace=forward-proxy --quiet --output=cat --grep=%s", words).stdout
+
+
+def test_who_asked_for_what_is_logged_without_what_was_asked(gate, get, lab):
+    """What was refused too. Behind a question mark there may be names of patients."""
+    assert get("http://deb.example.org/Release?name=Mustermann") == "200"
+    assert get("http://nobody.example.org/stolen") == "403"
+    line = logged(gate, "nobody.example.org/stolen")
+    assert line.startswith(f"{lab.machines['client'].address} TCP_DENIED/403 ")
+    assert "GET http://deb.example.org/Release" in logged(gate, "deb.example.org/Release")
+    assert logged(gate, "Mustermann") == ""
+    assert gate.run("find /var/log/squid -name 'access.log' -size +0").stdout == ""
+
+
+FLOOD = """
+import socket, sys
+address, total = sys.argv[1], int(sys.argv[2])
+with socket.create_connection((address, 3128), 10) as stream:
+    answers = stream.makefile("rb")
+    for number in range(total):
+        path = str(number) + "/" + "x" * 4000
+        stream.sendall(f"HEAD http://nobody.example.org/{path} HTTP/1.1\\r\\nHost: n\\r\\n\\r\\n".encode())
+        while answers.readline().strip():
+            pass
+"""
+
+
+def test_who_asks_without_end_fills_no_disk(gate, inside, lab, get):
+    """Each question would be a line of 4 KiB: 80 MiB of them. The limit here is 16."""
+    address = lab.machines["gate"].address
+    inside["client"].check_output("cat > /root/flood.py <<'EOF'\n" + FLOOD.replace("\\\\", "\\") + "\nEOF")
+    inside["client"].check_output("python3 /root/flood.py %s 20000", address)
+    assert logged(gate, "nobody.example.org/[0-9]+/x") != ""
+    size = "du -sm /var/log/journal/*.forward-proxy /var/log/squid | awk '{sum += $1} END {print sum}'"
+    assert int(gate.check_output(size)) <= 16 + 8
+    assert get("http://deb.example.org/Packages") == "200"
 
 
 def test_it_waits_for_a_bridge_that_comes_late(gate, get):

@@ -48,6 +48,10 @@ def lets_through(site: Site) -> t.Iterator[Problem]:
         for network in item.get("from") or []:
             if interface(network) is None:
                 yield site.problem(site.box, f"{where}.from", "no address and no network", network)
+        for port in item.get("ports") or []:
+            if integer(port) not in (80, 443):
+                why = "80 is http, 443 is https; nothing else is passed on"
+                yield site.problem(site.box, f"{where}.ports", why, port)
     for network in listed(site, "forward_proxy_never"):
         if interface(network) is None:
             yield site.problem(site.box, "forward_proxy_never", "no address and no network", network)

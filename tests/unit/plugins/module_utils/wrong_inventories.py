@@ -595,6 +595,11 @@ WRONG = {
         {},
         ["forward_proxy_access[1].to", "*.example.org", ".example.org is all below it"],
     ),
+    "the proxy passes a port on that is no web": (
+        box(forward_proxy_access=[{"from": ["10.80.2.10"], "to": ["example.org"], "ports": [22], "why": "x"}]),
+        {},
+        ["forward_proxy_access[1].ports", "22", "80 is http, 443 is https"],
+    ),
     "a proxy for nobody's network": (
         box(forward_proxy_access=[{"from": ["sbapp"], "to": ["example.org"], "why": "x"}]),
         {},
