@@ -10,7 +10,7 @@ import pytest
 PROXY_TESTS = Path(__file__).parents[2] / "proxy_apache" / "tests"
 sys.path.insert(0, str(PROXY_TESTS))
 
-from web import Browser, Scenario  # noqa: E402
+from web import Browser  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +28,6 @@ def authority(on):
 @pytest.fixture(scope="session")
 def browser(lab):
     return Browser(lab.machines["gate"].address)
-
-
-@pytest.fixture(scope="session")
-def scenario(lab):
-    return Scenario(lab)
 
 
 @pytest.fixture

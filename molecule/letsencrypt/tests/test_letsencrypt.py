@@ -42,10 +42,10 @@ def test_the_site_shows_the_authoritys_certificate_for_all_its_names(gate, brows
 
 
 @pytest.mark.control("PRX-4")
-def test_another_run_issues_nothing_and_changes_nothing(scenario, issued):
+def test_another_run_issues_nothing_and_changes_nothing(play, issued):
     """Five identical certificates a week are all that Let's Encrypt gives."""
     before = issued()
-    again = scenario.converge()
+    again = play()
 
     assert before[0] > 0
     assert "changed=0" in again.stdout
@@ -118,14 +118,14 @@ def test_a_failed_renewal_leaves_the_old_certificate_in_use(gate, browser):
 
 
 @pytest.mark.control("PRX-4")
-def test_the_watch_fails_when_few_days_are_left(gate, scenario):
+def test_the_watch_fails_when_few_days_are_left(gate, play):
     """Let's Encrypt sends no mails any more: the box has to notice by itself."""
     watch = "systemctl start securebox-certificate-check.service"
     fine = gate.run(watch)
-    scenario.converge(proxy_apache_certificate_warn_days=3000)
+    play(proxy_apache_certificate_warn_days=3000)
     late = gate.run(watch)
     words = gate.check_output("journalctl --unit securebox-certificate-check.service --output cat --lines 20")
-    scenario.converge()
+    play()
 
     assert (fine.rc, late.rc) == (0, 1)
     assert "fewer than 3000" in words
@@ -151,9 +151,9 @@ def test_the_watch_asks_the_running_server(gate):
 
 
 @pytest.mark.control("PRX-4")
-def test_a_name_that_leads_elsewhere_costs_no_order(scenario, issued):
+def test_a_name_that_leads_elsewhere_costs_no_order(play, issued):
     before = issued()
-    refused = scenario.converge(letsencrypt_domains=[*NAMES, "absent.example.org"])
+    refused = play(letsencrypt_domains=[*NAMES, "absent.example.org"])
 
     assert refused.returncode != 0
     assert "do not lead to this web server: absent.example.org" in " ".join((refused.stdout + refused.stderr).split())
@@ -170,9 +170,9 @@ def test_a_name_that_leads_elsewhere_costs_no_order(scenario, issued):
         ({"letsencrypt_email": "nobody"}, "mail address"),
     ],
 )
-def test_wrong_input_is_refused_before_the_first_change(scenario, issued, variables, words):
+def test_wrong_input_is_refused_before_the_first_change(play, issued, variables, words):
     before = issued()
-    refused = scenario.converge(**variables)
+    refused = play(**variables)
 
     assert refused.returncode != 0
     assert words in refused.stdout + refused.stderr
@@ -218,12 +218,12 @@ def own(tmp_path):
 
 
 @pytest.mark.control("PRX-4")
-def test_an_unusable_certificate_of_ones_own_is_refused_and_the_old_one_stays(scenario, browser, own):
+def test_an_unusable_certificate_of_ones_own_is_refused_and_the_old_one_stays(play, browser, own):
     old = browser.certificate()
     refusals = {
-        "is not the key of": scenario.converge(**own(other_key=True)),
-        "has expired": scenario.converge(**own(days=-1)),
-        f"does not cover www.{SITE}": scenario.converge(**own(names=[SITE])),
+        "is not the key of": play(**own(other_key=True)),
+        "has expired": play(**own(days=-1)),
+        f"does not cover www.{SITE}": play(**own(names=[SITE])),
     }
     kept = browser.certificate()
 
@@ -235,13 +235,13 @@ def test_an_unusable_certificate_of_ones_own_is_refused_and_the_old_one_stays(sc
 
 @pytest.mark.control("PRX-4")
 def test_the_source_can_be_changed_there_and_back_without_an_outage_or_a_new_issue(
-    gate, scenario, browser, own, issued
+    gate, play, browser, own, issued
 ):
     before, first = issued(), browser.certificate()
     seen = []
     with Load(browser) as load:
         for variables in (own(), *({"proxy_apache_certificate": word} for word in ("self_signed", "letsencrypt"))):
-            assert scenario.converge(**variables).returncode == 0
+            assert play(**variables).returncode == 0
             seen.append((source(gate), hashlib.sha256(browser.certificate()).hexdigest()))
 
     print(f"{load.requests} requests")
@@ -253,14 +253,14 @@ def test_the_source_can_be_changed_there_and_back_without_an_outage_or_a_new_iss
 
 
 @pytest.mark.control("PRX-4")
-def test_forgetting_the_certificate_is_refused_while_it_is_shown(gate, scenario, browser):
+def test_forgetting_the_certificate_is_refused_while_it_is_shown(gate, play, browser):
     """And works once the proxy has another one; then everything is as before the first issue."""
     old = browser.certificate()
-    refused = scenario.converge(letsencrypt_state="absent")
+    refused = play(letsencrypt_state="absent")
     shown = browser.certificate()
-    forgotten = scenario.converge(letsencrypt_state="absent", proxy_apache_certificate="self_signed")
+    forgotten = play(letsencrypt_state="absent", proxy_apache_certificate="self_signed")
     gone = not gate.file("/etc/letsencrypt/live/site").exists
-    again = scenario.converge()
+    again = play()
 
     assert refused.returncode != 0
     assert shown == old

@@ -93,7 +93,8 @@ def dial(desk, gate, public):
                  "PersistentKeepalive = 25"]
         desk.run("wg-quick down box")
         desk.check_output("umask 077; cat > /etc/wireguard/box.conf <<'EOF'\n" + "\n".join(lines) + "\nEOF")
-        desk.check_output("wg-quick up box 2>&1")
+        # The kernel's stand-in is sometimes asked before it listens; wg-quick takes everything back then.
+        desk.check_output("wg-quick up box 2>&1 || { sleep 1; wg-quick up box 2>&1; }")
 
     return up
 
