@@ -17,9 +17,28 @@ from pathlib import Path
 
 UNIT = "ufw.service"
 KERNEL_IPV6 = "/proc/sys/net/ipv6"
+LOCK = "/run/ufw.lock"
 POLICIES = {"allow": "accept", "deny": "drop", "reject": "reject"}
 # ufw's names of the directions, and those of its settings.
 DIRECTIONS = {"incoming": "input", "outgoing": "output", "routed": "forward"}
+
+# While ufw starts anew, its policies are those of a machine without firewall. What comes through then stays connected:
+# so nothing new is forwarded meanwhile. This server itself stays reachable, whatever happens.
+SHUT = r"""
+command -v nft >/dev/null || exit 0
+nft -f - <<'RULES'
+table inet firewall_restart
+delete table inet firewall_restart
+table inet firewall_restart {
+    chain forward {
+        type filter hook forward priority filter - 10; policy accept;
+        ct state new,invalid,untracked drop
+    }
+}
+RULES
+"""
+# Opened again, even if ufw did not start.
+START = '"$1" start; code=$?; nft delete table inet firewall_restart 2>/dev/null; exit $code'
 
 # ufw keeps its chains when it stops, and its start takes it for granted that INPUT, FORWARD and OUTPUT still lead to
 # them. Where somebody flushed those (iptables -F INPUT), the policy would drop everything for ever: then all chains are
@@ -75,6 +94,22 @@ class State(t.NamedTuple):
 
 
 @contextlib.contextmanager
+def alone() -> t.Iterator[None]:
+    """While nobody else changes ufw's rules: the command takes the same lock, and writes what it has read before."""
+    try:
+        import ufw.util
+    except ImportError:
+        # Whoever needs ufw says what is missing.
+        yield
+        return
+    lock = ufw.util.create_lock(LOCK)
+    try:
+        yield
+    finally:
+        ufw.util.release_lock(lock)
+
+
+@contextlib.contextmanager
 def as_the_command() -> t.Iterator[None]:
     """The library judges the permissions of the program that runs it, and prints what it thinks of them."""
     arguments, sys.argv = sys.argv, ["/usr/sbin/ufw"]
@@ -115,8 +150,11 @@ class Ufw:
         self._frontend = ufw.frontend
         self._parser = ufw.parser
         self._error = ufw.common.UFWError
-        with as_the_command():
-            self._backend = ufw.frontend.UFWFrontend(False).backend
+        try:
+            with as_the_command():
+                self._backend = ufw.frontend.UFWFrontend(False).backend
+        except self._error as error:
+            raise UfwError(f"ufw: {error.value}") from error
 
     def canonical(self, rules: t.Iterable[str], ipv6: bool) -> tuple[list[str], list[str]]:
         """The rules of IPv4 and of IPv6 as C(ufw show added) prints them: what is the same, reads the same."""
@@ -130,7 +168,9 @@ class Ufw:
         return State(
             enabled=self._backend.is_enabled() and self._succeeds(["systemctl", "--quiet", "is-enabled", UNIT]),
             active=self._leads("iptables", "ufw")
-            and (not self._backend.use_ipv6() or self._leads("ip6tables", "ufw6")),
+            and (not self._backend.use_ipv6() or self._leads("ip6tables", "ufw6"))
+            and self._closes("iptables", settings)
+            and (not Path(KERNEL_IPV6).exists() or self._closes("ip6tables", settings)),
             logging=settings["loglevel"],
             policies={
                 direction: spoken[settings[f"default_{chain}_policy"]] for direction, chain in DIRECTIONS.items()
@@ -145,6 +185,14 @@ class Ufw:
         return self._succeeds([program, "-nL", f"{prefix}-user-input"]) and all(
             self._succeeds([program, "-C", chain, "-j", f"{prefix}-before-{chain.lower()}"])
             for chain in ("INPUT", "FORWARD", "OUTPUT"))
+
+    def _closes(self, program: str, settings: t.Mapping[str, str]) -> bool:
+        """Whether the kernel's own policies are ufw's: what no rule is about, they decide."""
+        off = program == "ip6tables" and settings["ipv6"] != "yes"
+        chains = [chain.upper() for chain in DIRECTIONS.values()
+                  if off or settings[f"default_{chain}_policy"] != "accept"]
+        return all(self._succeeds(["/bin/sh", "-c", f"{program} -S {chain} | grep -qxe '-P {chain} DROP'"])
+                   for chain in chains)
 
     def write(self, before: State, after: State, rules: t.Iterable[str], restart: bool) -> None:
         """On disk first, then into the kernel. A running firewall is restarted only for what needs it."""
@@ -181,11 +229,12 @@ class Ufw:
 
     def undo_commands(self) -> list[list[str]]:
         """Stop by the hooks that started it."""
-        return [[self._backend.files["init"], "force-stop"]]
+        return [["/bin/sh", "-c", SHUT], [self._backend.files["init"], "force-stop"]]
 
     def restore_commands(self) -> list[list[str]]:
         """Make what is on disk effective, also if that is a firewall switched off."""
-        return [*self.undo_commands(), ["/bin/sh", "-c", HEAL], [self._backend.files["init"], "start"]]
+        init = self._backend.files["init"]
+        return [*self.undo_commands(), ["/bin/sh", "-c", HEAL], ["/bin/sh", "-c", START, "sh", init]]
 
     def files(self) -> list[str]:
         names = ("rules", "rules6", "after_rules", "after6_rules", "defaults", "conf")

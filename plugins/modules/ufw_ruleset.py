@@ -148,11 +148,12 @@ rollback:
 
 import os
 import typing as t
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard, NotRestored
+from ansible_collections.securebox.stack.plugins.module_utils.guard import Guard, NotRestored, settle
 from ansible_collections.securebox.stack.plugins.module_utils.managed_file import ARGUMENTS, ManagedFile
-from ansible_collections.securebox.stack.plugins.module_utils.ufw import State, Ufw, UfwError, UfwMissing
+from ansible_collections.securebox.stack.plugins.module_utils.ufw import State, Ufw, UfwError, UfwMissing, alone
 
 # ufw reads only what belongs to root.
 HOOK = {name: ARGUMENTS[name] for name in ("path", "content", "link", "mode", "state")}
@@ -226,6 +227,8 @@ def apply(change: Change, ufw: t.Any, guard: Guard, seconds: int | None) -> None
             hook.write()
         guard.declare_applying()
         ufw.write(change.before, change.after, change.wanted, restart=bool(change.hooks or change.lost))
+        # ufw copies over its files: a reset a moment after the login must not find half of them.
+        settle(*(path for path in map(Path, ufw.files()) if path.exists()))
         guard.declare_complete()
     except Exception:
         guard.restore()
@@ -272,8 +275,9 @@ def main() -> None:
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     name, others = (module.params["confirm"] or {}).get("name", "firewall"), module.params["others"]
     try:
-        result = ensure(
-            module.params, lambda: Ufw(run, succeeds, others), Guard(name, run), succeeds, module.check_mode)
+        with alone():
+            result = ensure(
+                module.params, lambda: Ufw(run, succeeds, others), Guard(name, run), succeeds, module.check_mode)
     except UfwMissing as error:
         if not module.check_mode:
             module.fail_json(msg=str(error))

@@ -64,6 +64,31 @@ def test_machines_behind_see_each_others_own_address(gate):
     assert ask(gate, "10.91.2.10", 8443, "ip netns exec proxy") == "10.91.1.10"
 
 
+@pytest.mark.control("NET-4", "NET-6")
+@pytest.mark.parametrize("version", ["IPv4", "IPv6"])
+def test_no_echo_passes_between_machines_or_to_the_world(gate, lab, version):
+    """What an echo carries is free: it would be a tunnel that no rule shows. The server itself may ask everybody."""
+    world = lab.machines["stranger"].address if version == "IPv4" else lab.machines["stranger"].address6
+    inside = "10.91.1.10" if version == "IPv4" else "fd91:0:0:1::10"
+    for target in (world, inside):
+        assert gate.run(f"ping -c 1 -W 3 {target}").succeeded
+        assert not gate.run(f"ip netns exec app ping -c 1 -W 2 {target}").succeeded
+
+
+@pytest.mark.control("NET-4")
+def test_who_asks_where_nobody_is_hears_it_at_once(gate):
+    """Errors that belong to a connection pass: a port without a listener, behind a flow, says so."""
+    say = "import socket; socket.create_connection(('10.91.2.10', 8443), 3)"
+    caller = 'ip netns exec proxy python3 -c "' + say + '"'
+    assert gate.run(caller).succeeded
+    gate.check_output("ip netns exec app iptables -I INPUT -p tcp --dport 8443 -j REJECT")
+    try:
+        told = gate.run(caller)
+    finally:
+        gate.check_output("ip netns exec app iptables -D INPUT -p tcp --dport 8443 -j REJECT")
+    assert "refused" in told.stderr, told.stderr
+
+
 def test_the_world_sees_the_servers_address(gate, stranger, family):
     """The segments' addresses are private: nobody out there could answer them."""
     stranger.check_output("systemctl is-active -q archive80 || systemd-run -q --unit archive80 /usr/local/bin/who 80")

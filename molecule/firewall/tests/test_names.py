@@ -141,6 +141,21 @@ def test_a_port_of_all_the_world_is_open_to_every_segment_where_it_is_said(gate,
 
 
 @pytest.mark.control("NET-6")
+def test_a_reason_may_be_a_text_of_several_lines(gate, archive, lab, play):
+    flows = [{"from": "testapp", "to": "archive.example.org", "port": 80, "why": "packages,\nand more\n"},
+             {"from": "10.91.1.10", "to": "10.91.2.10", "port": 8443, "why": "requests\nof people\n"}]
+    done = play(firewall_flows=flows)
+    try:
+        assert done.returncode == 0, done.stdout
+        assert look_up(gate) == 0
+        assert "by name archive.example.org: packages, and more" in gate.check_output("ufw status")
+        assert ask(gate, lab.machines["stranger"].address, 80, "ip netns exec app")
+        assert "changed=0" in play(firewall_flows=flows).stdout
+    finally:
+        assert play().returncode == 0
+
+
+@pytest.mark.control("NET-6")
 def test_without_names_nothing_looks_them_up(gate, archive, lab, play):
     flows = [{"from": "10.91.1.10", "to": "10.91.2.10", "port": 8443, "why": "requests"}]
     done = play(firewall_flows=flows)

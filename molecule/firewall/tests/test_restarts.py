@@ -116,3 +116,82 @@ def test_chains_that_nothing_leads_to_any_more_are_noticed(gate, stranger, lab, 
     assert rules(gate) == before
     assert ask(stranger, address, 80)
     assert ask(stranger, address, 111) is None
+
+
+@pytest.mark.control("NET-1")
+@pytest.mark.parametrize("policy", ["iptables -P INPUT", "iptables -P FORWARD", "ip6tables -P INPUT"])
+def test_a_policy_that_lets_everything_in_is_noticed(gate, play, policy):
+    """What no rule is about, the kernel's own policy decides; ufw does not look at it."""
+    before = rules(gate)
+    gate.check_output(f"{policy} ACCEPT")
+    assert "active" in gate.check_output("ufw status")
+
+    done = play()
+
+    assert done.returncode == 0, done.stdout
+    assert "changed=1 " in done.stdout
+    assert rules(gate) == before
+
+
+TRY = """
+import socket, sys, time
+seen, tries, end = 0, 0, time.monotonic() + float(sys.argv[3])
+while time.monotonic() < end:
+    tries += 1
+    try:
+        socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.05).close()
+        seen += 1
+    except OSError:
+        time.sleep(0.01)
+print(seen, tries)
+"""
+
+
+@pytest.fixture
+def knocking(gate, stranger, lab):
+    """A machine behind tries a port of the world that it may not use, all the while. Says how often it came through."""
+    start = "systemd-run -q --unit archive8080 /usr/local/bin/who 8080"
+    stranger.check_output(f"systemctl is-active -q archive8080 || {start}")
+
+    def begin(seconds, then):
+        gate.check_output("cat > /run/knock.py <<'EOF'\n" + TRY + "\nEOF")
+        gate.check_output("systemd-run -q --unit knock --property StandardOutput=file:/run/knocked"
+                          " ip netns exec app python3 /run/knock.py %s 8080 %s",
+                          lab.machines["stranger"].address, str(seconds))
+        then()
+        gate.check_output("while systemctl is-active -q knock; do sleep 0.2; done")
+        came, tried = map(int, gate.check_output("cat /run/knocked").split())
+        assert tried > 20
+        return came
+
+    return begin
+
+
+@pytest.mark.control("NET-4", "NET-6")
+def test_nothing_comes_through_while_ufw_starts_anew(gate, play, knocking):
+    """A change of logging needs a restart. By ufw's own, who waits for the moment gets through, and stays."""
+    before = rules(gate)
+    assert knocking(4, lambda: gate.check_output("/lib/ufw/ufw-init force-stop; sleep 0.5; /lib/ufw/ufw-init start"))
+
+    done = []
+    assert knocking(20, lambda: done.append(play(firewall_logging="medium"))) == 0
+
+    assert done[0].returncode == 0, done[0].stdout
+    assert "changed=1 " in done[0].stdout
+    assert "firewall_restart" not in gate.check_output("nft list tables")
+    assert play().returncode == 0
+    assert rules(gate) == before
+
+
+@pytest.mark.control("NET-1")
+def test_who_changes_a_rule_meanwhile_waits(gate, play):
+    """`ufw` writes all rules that it has read before: side by side, one of the two would undo the other."""
+    hold = "import fcntl, time; f = open('/run/ufw.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(12)"
+    gate.check_output(f'systemd-run -q --unit hold python3 -c "{hold}"')
+    done = play(firewall_rules=["allow 6000/tcp"])
+    try:
+        assert not gate.service("hold").is_running, "it did not wait, or was too slow to prove anything"
+        assert done.returncode == 0, done.stdout
+        assert "6000/tcp" in gate.check_output("ufw status")
+    finally:
+        assert play().returncode == 0

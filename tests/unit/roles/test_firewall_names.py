@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shlex
+import threading
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ class World:
     def __init__(self, program, monkeypatch):
         self.program, self.names, self.now = program, {}, 1_000_000.0
         self.added = [HAND]
-        self.calls = 0
+        self.calls, self.refused = 0, ()
         monkeypatch.setattr(program, "resolve", lambda name: self.names.get(name, []))
         monkeypatch.setattr(program, "ufw", self.ufw)
         monkeypatch.setattr(program.time, "time", lambda: self.now)
@@ -54,7 +55,11 @@ class World:
             found = [line for line in self.added if shlex.split(line)[1:-2] == rest]
             assert len(found) == 1, f"could not delete a non-existent rule: {words}"
             self.added.remove(found[0])
+        elif any(word in self.refused for word in words):
+            raise self.program.UfwError("ufw: ERROR: refused")
         else:
+            # What differs in its comment only replaces the one that is there.
+            self.added = [line for line in self.added if shlex.split(line)[1:-1] != list(words[:-1])]
             self.added.append(f"ufw {shlex.join(words[:-1])} '{words[-1]}'")
         return ""
 
@@ -181,10 +186,86 @@ def test_a_rule_that_ufw_refuses_is_shown(program, monkeypatch, tmp_path):
     fake.chmod(0o755)
     monkeypatch.setattr(program.subprocess, "run", lambda command, run=program.subprocess.run, **options: run(
         [str(fake), *command[1:]], **options))
-    with pytest.raises(SystemExit, match="ufw route allow x: ERROR: Bad port"):
+    with pytest.raises(program.UfwError, match="ufw route allow x: ERROR: Bad port"):
         program.ufw("route", "allow", "x")
 
 
 def test_a_name_with_a_bad_label_is_a_name_without_address(program):
     assert program.resolve("a" * 70 + ".example.org") == []
     assert program.resolve("127.0.0.1") == ["127.0.0.1"]
+
+
+def test_two_names_with_one_address_share_a_rule_that_names_both(world):
+    """ufw has one comment for a rule: taking turns would write all rules anew every few minutes."""
+    world.describe(MAIL, {**MAIL, "name": "smtp.example.org"})
+    world.names = {"mail.example.org": ["203.0.113.5"], "smtp.example.org": ["203.0.113.5"]}
+    world.run()
+    assert len(world.open) == 1
+    assert "'by name mail.example.org: mail, smtp.example.org: mail'" in world.added[1]
+    calls = world.calls
+    world.run()
+    assert world.calls == calls
+    world.describe(MAIL)
+    world.run()
+    assert world.added[1].endswith("'by name mail.example.org: mail'")
+
+
+def test_a_reason_of_several_lines_is_one(world):
+    """YAML's folded text ends with a line break, and a rule of two lines could not be read again."""
+    world.describe({**MAIL, "why": "mail to\nthe world\n"})
+    world.names = {"mail.example.org": ["203.0.113.5"]}
+    assert world.run() == world.run() == 0
+    assert "by name mail.example.org: mail to the world'" in world.added[1]
+
+
+def test_a_rule_of_several_lines_can_be_deleted(world):
+    world.describe(MAIL)
+    world.added.append("ufw route allow out on eth0 to 203.0.113.9 port 25 proto tcp comment 'by name x: a\nb'")
+    world.run()
+    assert world.added == [HAND]
+
+
+def test_one_rule_that_ufw_does_not_take_leaves_the_others(world, capsys):
+    world.describe(MAIL)
+    world.names, world.refused = {"mail.example.org": ["2001:db8::1", "203.0.113.5"]}, ("2001:db8::1",)
+    assert world.run() == 1
+    assert world.open == ["203.0.113.5"]
+    assert "<3>ufw: ERROR: refused" in capsys.readouterr().err
+
+
+def test_a_kernel_without_ipv6_is_asked_for_no_rule_of_it(world, tmp_path):
+    world.program.KERNEL_IPV6 = tmp_path / "ipv6"
+    world.describe(MAIL)
+    world.names = {"mail.example.org": ["2001:db8::1", "203.0.113.5"]}
+    assert world.run() == 0
+    assert world.open == ["203.0.113.5"]
+
+
+def test_what_a_power_failure_left_of_the_memory_is_no_reason_to_stop(world):
+    world.describe(MAIL)
+    world.names = {"mail.example.org": ["203.0.113.5"]}
+    world.run()
+    world.program.SEEN.write_text('{"mail.exam')
+    assert world.run() == 0
+    assert world.open == ["203.0.113.5"]
+
+
+def test_what_is_too_old_is_closed_although_nobody_answers(world, monkeypatch):
+    """Before anybody is asked, and who asks waits a minute at most."""
+    world.describe(MAIL, {**MAIL, "name": "b.example.org"}, keep=3600)
+    world.names = {"mail.example.org": ["203.0.113.5"], "b.example.org": ["203.0.113.6"]}
+    world.run()
+    world.now += 4000
+    open_then = []
+
+    def silent(name):
+        if name == "b.example.org":
+            open_then.extend(world.open)
+            threading.Event().wait(30)
+        return ["203.0.113.5"]
+
+    monkeypatch.setattr(world.program, "resolve", silent)
+    monkeypatch.setattr(world.program, "LOOK_UP_SECONDS", 0.3)
+    assert world.run() == 1
+    assert open_then == []
+    assert world.open == ["203.0.113.5"]

@@ -6,7 +6,8 @@ Each address is a rule of ufw of its own, so that `ufw status` shows what passes
 is closed after a while (servers answer with a few of many addresses at a time). A name without any is closed, and said.
 
 Usage: firewall-names [status]
-Reads /etc/ufw/names.json, remembers in /var/lib/firewall-names/seen.json. Ends with 1 if a name is closed.
+Reads /etc/ufw/names.json, remembers in /var/lib/firewall-names/seen.json. Ends with 1 if a name is closed, or if ufw
+refuses a rule; the others are made all the same.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -29,6 +31,14 @@ MARK = "by name "
 MOST = 64
 # What systemd takes for the urgency of a line.
 ERROR, WARNING = "<3>", "<4>"
+# For all names together, side by side: servers that do not answer must not keep old addresses open.
+LOOK_UP_SECONDS = 60
+# Not there where the kernel has none of it.
+KERNEL_IPV6 = Path("/proc/sys/net/ipv6")
+
+
+class UfwError(Exception):
+    """What ufw said."""
 
 
 def resolve(name: str) -> list[str]:
@@ -40,6 +50,23 @@ def resolve(name: str) -> list[str]:
     return sorted({str(ipaddress.ip_address(answer[4][0])) for answer in answers if "%" not in answer[4][0]})
 
 
+def resolve_all(names: list[str]) -> dict[str, list[str]]:
+    """All of them at once. Who has not answered in time is a name without address."""
+    found: dict[str, list[str]] = {}
+
+    def look_up(name: str) -> None:
+        found[name] = resolve(name)
+
+    # They may never come back; the program ends without them.
+    threads = [threading.Thread(target=look_up, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + LOOK_UP_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return {name: found.get(name, []) for name in names}
+
+
 def remember(before: dict[str, float], addresses: list[str], now: float, keep: float) -> dict[str, float]:
     """The addresses of a name that are open, each with the time when it was last seen."""
     seen = {address: when for address, when in before.items() if 0 <= now - when <= keep}
@@ -48,21 +75,46 @@ def remember(before: dict[str, float], addresses: list[str], now: float, keep: f
     return {address: seen[address] for address in newest}
 
 
-def words(rule: dict[str, str], address: str) -> list[str]:
-    """One rule for one address, without the word that adds or deletes it."""
-    comment = f"{MARK}{rule['name']}: {rule['why']}"
-    return [*shlex.split(rule["rule"].replace("ADDRESS", address)), "comment", comment]
+def wanted(rules: list[dict[str, str]], seen: dict[str, dict[str, float]]) -> dict[tuple[str, ...], list[str]]:
+    """A rule for each address, by what it lets pass.
+
+    Two names with one address share it, because ufw has one comment for a rule.
+    """
+    found: dict[tuple[str, ...], list[str]] = {}
+    reasons: dict[tuple[str, ...], dict[str, None]] = {}
+    for rule in rules:
+        for address in seen.get(rule["name"], {}):
+            if fits(rule, address):
+                words = shlex.split(rule["rule"].replace("ADDRESS", address))
+                found[key(words)] = words
+                reasons.setdefault(key(words), {})[f"{rule['name']}: {' '.join(rule['why'].split())}"] = None
+    return {rule: [*words, "comment", MARK + ", ".join(reasons[rule])] for rule, words in found.items()}
+
+
+def key(words: list[str]) -> tuple[str, ...]:
+    """What a rule lets pass: the same words in another order are the same rule, whatever its comment says."""
+    return tuple(sorted(words[: words.index("comment")] if "comment" in words else words))
 
 
 def fits(rule: dict[str, str], address: str) -> bool:
-    """Whether the caller has an address of that family."""
-    return rule.get("version", "") in ("", str(ipaddress.ip_address(address).version))
+    """Whether the caller has an address of that family, and the firewall rules for it."""
+    version = str(ipaddress.ip_address(address).version)
+    return rule.get("version", "") in ("", version) and (version == "4" or KERNEL_IPV6.exists())
 
 
-def present(added: str) -> list[list[str]]:
-    """Those of `ufw show added` that are this program's."""
-    lines = [shlex.split(line)[1:] for line in added.splitlines() if line.startswith("ufw ")]
-    return [line for line in lines if "comment" in line and line[line.index("comment") + 1].startswith(MARK)]
+def present(added: str) -> dict[tuple[str, ...], list[str]]:
+    """Those of `ufw show added` that are this program's. A comment may have line breaks."""
+    found, text = {}, ""
+    for line in added.splitlines():
+        text = f"{text}\n{line}" if text else line
+        try:
+            command, *words = shlex.split(text) or [""]
+        except ValueError:
+            continue
+        text = ""
+        if command == "ufw" and "comment" in words and words[words.index("comment") + 1].startswith(MARK):
+            found[key(words)] = words
+    return found
 
 
 def ufw(*arguments: str) -> str:
@@ -71,28 +123,43 @@ def ufw(*arguments: str) -> str:
         ["ufw", *arguments], capture_output=True, text=True, timeout=120, check=False, env=environment
     )
     if done.returncode != 0:
-        raise SystemExit(f"{ERROR}ufw {shlex.join(arguments)}: {(done.stderr or done.stdout).strip()}")
+        raise UfwError(f"ufw {shlex.join(arguments)}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 
-def delete(rule: list[str]) -> None:
+def deletion(rule: list[str]) -> list[str]:
     """`route allow ...` is deleted by `route delete allow ...`, and `allow ...` by `delete allow ...`."""
     place = 1 if rule[0] == "route" else 0
-    end = rule.index("comment")
-    ufw(*rule[:place], "delete", *rule[place:end])
+    return [*rule[:place], "delete", *rule[place : rule.index("comment")]]
+
+
+def carry_out(commands: list[list[str]]) -> bool:
+    """Whether ufw took all of them. What it does not take keeps nobody else waiting."""
+    taken = True
+    for words in commands:
+        try:
+            ufw(*words)
+        except UfwError as error:
+            taken = False
+            print(f"{ERROR}{error}", file=sys.stderr)
+    return taken
 
 
 def read(path: Path) -> dict:
+    """Empty where there is nothing, or what a power failure left of it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}
 
 
 def write(path: Path, value: dict) -> None:
     path.parent.mkdir(mode=0o755, exist_ok=True)
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(value, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)
 
 
@@ -116,29 +183,32 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
 
-    seen = {}
+    # What is too old is closed before anybody is asked, who may not answer.
+    seen = {name: remember(before.get(name, {}), [], now, keep) for name in names}
+    there, old = present(ufw("show", "added")), wanted(rules, seen)
+    taken = carry_out([deletion(there.pop(rule)) for rule in there.keys() - old.keys()])
+
+    addresses = resolve_all(names)
     for name in names:
-        addresses = resolve(name)
-        seen[name] = remember(before.get(name, {}), addresses, now, keep)
+        seen[name] = remember(seen[name], addresses[name], now, keep)
         if not seen[name]:
             print(f"{ERROR}{name} has no address: it is closed. Does `getent ahosts {name}` answer?", file=sys.stderr)
-        elif not addresses:
+        elif not addresses[name]:
             left = (keep - now + max(seen[name].values())) / 60
             print(f"{WARNING}{name} has no address at present: closed in {left:.0f} minutes", file=sys.stderr)
     write(SEEN, seen)
 
-    wanted = [words(rule, address) for rule in rules for address in seen[rule["name"]] if fits(rule, address)]
-    # The same words in another order are the same rule.
-    there = {tuple(sorted(rule)): rule for rule in present(ufw("show", "added"))}
-    target = {tuple(sorted(rule)): rule for rule in wanted}
-    for key in there.keys() - target.keys():
-        delete(there[key])
-    for key, rule in target.items():
-        if key not in there:
-            ufw(*rule)
-    return 0 if all(seen.values()) else 1
+    target = wanted(rules, seen)
+    commands = [deletion(there[rule]) for rule in there.keys() - target.keys()]
+    # Another comment replaces the one that is there.
+    commands += [words for rule, words in target.items() if there.get(rule, [""])[-1] != words[-1]]
+    taken &= carry_out(commands)
+    return 0 if taken and all(seen.values()) else 1
 
 
 if __name__ == "__main__":
     os.umask(0o022)
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UfwError as error:
+        sys.exit(f"{ERROR}{error}")
