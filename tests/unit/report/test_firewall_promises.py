@@ -457,3 +457,70 @@ def test_a_tunnel_is_not_proved_by_the_silence_of_a_dead_way(load):
     del world["scans"]["IPv6"]
     with pytest.raises(skipped, match="not tried by IPv6"):
         tunnel(load, world, BY_TUNNEL)
+
+
+# Rules in ufw's own files
+
+PACKAGE = "# a comment\n*filter\n:ufw-before-input - [0:0]\n\n-A y -i lo -j ACCEPT\n-A x -j DROP\nCOMMIT\n"
+DOOR = "-A ufw-before-input -p tcp --dport 111 -j ACCEPT"
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """What the probe says of files; what is written is in use, the package's copies are in its second place."""
+    spec = importlib.util.spec_from_file_location("probe_foreign", SUITE / "probes/foreign.py")
+    probe = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(probe)
+    in_use, *pristine = places = [tmp_path / name for name in ("etc", "share", "share/iptables")]
+    for place in places:
+        place.mkdir()
+        for name in probe.FILES if place != pristine[0] else ():
+            (place / name).write_text(PACKAGE)
+
+    def look(name="before.rules", text=PACKAGE, mode=0o640):
+        (in_use / name).write_text(text)
+        (in_use / name).chmod(mode)
+        return [[line.removeprefix(f"{in_use}/") for line in found] for found in probe.edited(in_use, pristine)]
+
+    return look
+
+
+def test_comments_and_blank_lines_are_nobodys_rules(edited):
+    assert edited(text=f"# {DOOR}\n\n  # mine\n{PACKAGE.replace('*filter', '*filter  ')}") == [[], [], []]
+
+
+@pytest.mark.parametrize("name", ["before.rules", "before6.rules", "after.rules", "after6.rules"])
+def test_a_rule_in_a_file_of_ufw_is_foreign(edited, name):
+    found = edited(name, PACKAGE.replace("COMMIT", f"{DOOR}\nCOMMIT"))
+    assert found == [[f"{name}, line 7: {DOOR}: not the package's"], [], []]
+
+
+def test_a_rule_more_than_once_or_elsewhere_is_noticed(edited):
+    twice = PACKAGE.replace("-A x -j DROP", "-A x -j DROP\n-A x -j DROP")
+    assert edited(text=twice)[0] == ["before.rules, line 7: -A x -j DROP: not the package's"]
+    turned = PACKAGE.replace("-A x -j DROP\n", "").replace("-A y", "-A x -j DROP\n-A y")
+    assert edited(text=turned)[0] == ["before.rules: the package's rules, in another order"]
+
+
+def test_a_rule_of_the_package_that_was_taken_out_is_gone(edited):
+    found = edited(text=PACKAGE.replace("-A x -j DROP\n", ""))
+    assert found == [[], ["before.rules: -A x -j DROP: the package's, and gone"], []]
+
+
+def test_without_the_packages_copy_nothing_is_known(edited, tmp_path, load):
+    (tmp_path / "share/iptables/before.rules").unlink()
+    foreign, gone, unknown = edited()
+    assert (foreign, gone) == ([], [])
+    assert len(unknown) == 1 and "share/before.rules is gone (apt-get install --reinstall ufw)" in unknown[0]
+    for name in ("test_nobody_opens_a_path_past_the_firewall", "test_what_the_firewall_says_is_in_force"):
+        found = {"foreign": [], "gone": [], "unknown": []}
+        assert run(load("firewall"), name, site_of(), {}, foreign=found)
+        with pytest.raises(skipped, match="--reinstall ufw"):
+            run(load("firewall"), name, site_of(), {}, foreign={**found, "unknown": unknown})
+
+
+def test_a_hook_that_runs_is_looked_at_too(edited, tmp_path):
+    (tmp_path / "share/after.init").write_text("exit 0\n")
+    assert edited("after.init", "iptables -I INPUT -j ACCEPT\nexit 0\n")[0] == []
+    found = edited("after.init", "iptables -I INPUT -j ACCEPT\nexit 0\n", 0o750)
+    assert found == [["after.init, line 1: iptables -I INPUT -j ACCEPT: not the package's"], [], []]
