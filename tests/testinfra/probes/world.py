@@ -251,8 +251,9 @@ def main(given):
             try:
                 job.result()
             except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
+                if str(error) not in seen["trouble"]:
+                    seen["trouble"] += f" {error}"
                 seen["died"][source] = str(error)
-                seen["trouble"] += f" {error}"
 
     with contextlib.ExitStack() as stack:
         stranger = None
