@@ -237,7 +237,9 @@ def test_flows_of_segments_and_networks_are_those_of_their_containers(load):
 def test_listed_flows_are_tried_and_those_to_names_in_the_world_are_not_theirs(load):
     firewall, name = load("firewall"), "test_listed_flows_work"
     mail = {"from": "10.80.2.10", "to": "mail.example.org", "port": 587}
-    assert "app1 to db1:5432: open" in run(firewall, name, site_of(firewall_flows=[*FLOWS, mail]), world_of())
+    told = run(firewall, name, site_of(firewall_flows=[*FLOWS, mail]), world_of())
+    assert "app1 to db1:5432: open" in told
+    assert "not tried, because what answers there is not the box's: mail.example.org:587" in told
     for flows in ([], [mail]):
         with pytest.raises(LookupError, match="nothing between the containers"):
             run(firewall, name, site_of(firewall_flows=flows), world_of())
