@@ -255,6 +255,9 @@ def world(box: Box) -> dict[str, t.Any]:
     """Who reaches whom, tried out (probes/world.py)."""
     site = box.site
     flows, services = (site.get(site.box, name, []) for name in ("firewall_flows", "firewall_segment_services"))
+    # What trusted networks have, nobody else may reach.
+    listed = site.get(site.box, "firewall_trusted", [])
+    trusted = [int(port) for item in listed if item.get("proto") == "udp" for port in item["ports"]]
     bridges = [
         str(network[family]).split("/", maxsplit=1)[0]
         for network in site.get(site.box, "lxd_networks", [])
@@ -266,7 +269,7 @@ def world(box: Box) -> dict[str, t.Any]:
             host: {"instance": site.instance(host), "addresses": site.addresses(host)} for host in site.containers
         },
         "ports": sorted({int(item["port"]) for item in [*flows, *services]} | {*PORTS, site.ssh_port}),
-        "udp": UDP,
+        "udp": sorted({*UDP, *trusted}),
         # Its program goes along: it runs with the stranger.
         "scan": (PROBES / "scan.py").read_text(encoding="utf-8"),
         "bridges": bridges,

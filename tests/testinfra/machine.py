@@ -115,6 +115,11 @@ class Site:
         return [int(forward["port"]) for forward in self.get(self.box, "firewall_forwards", [])]
 
     @property
+    def login(self) -> tuple[str, int]:
+        """Where this suite itself reaches ssh."""
+        return self.get(self.box, "ansible_host", self.box), int(self.get(self.box, "ansible_port", 22))
+
+    @property
     def outside_address(self) -> str:
         # Where ssh comes by a tunnel, the world has another address.
         names = ("securebox_verify_address", "securebox_bootstrap_host", "ansible_host")
@@ -171,9 +176,8 @@ class Box:
     def __init__(self, site: Site) -> None:
         self.site = site
         self._directory = tempfile.TemporaryDirectory(prefix="sb-")
-        self.host = site.get(site.box, "ansible_host", site.box)
+        self.host, self.port = site.login
         self.user = site.get(site.box, "ansible_user", "")
-        self.port = int(site.get(site.box, "ansible_port", 22))
 
     def ssh(self, *options: str, user: str | None = None, shared: bool = True) -> list[str]:
         """The beginning of an ssh command, with the inventory's own settings."""

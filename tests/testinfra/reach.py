@@ -31,6 +31,12 @@ def names(found: list[dict[str, t.Any]], order: list[str]) -> list[str]:
     return [name for name in order if name in seen] + [name for name in seen if name not in order]
 
 
+def tried(found: list[dict[str, t.Any]], order: list[str]) -> list[str]:
+    """Those that tried to reach somebody."""
+    sources = {item["from"] for item in found}
+    return [name for name in names(found, order) if name in sources]
+
+
 def drawing(found: list[dict[str, t.Any]], order: list[str]) -> str:
     """An SVG: the machines in a line, a bow for each open way, forwards above the line and back below it."""
     machines, ways = names(found, order), edges(found)
@@ -88,5 +94,6 @@ def sentences(found: list[dict[str, t.Any]], order: list[str]) -> list[str]:
         f"{a} reaches {b}: {', '.join(ports)}"
         for (a, b), ports in sorted(ways.items(), key=lambda item: (place[item[0][0]], place[item[0][1]]))
     ]
-    silent = [name for name in machines if name not in {source for source, _target in ways}]
+    # Of who did not try nobody knows.
+    silent = [name for name in tried(found, order) if name not in {source for source, _target in ways}]
     return [*lines, *(f"{name} reaches nobody" for name in silent)]

@@ -208,7 +208,8 @@ def reached(found: list[dict[str, t.Any]], order: list[str]) -> str:
     lines = "".join(f"<li>{text(line)}</li>" for line in reach.sentences(found, order))
     return (
         '<section id="reach" aria-labelledby="h-reach"><h2 id="h-reach">Who reaches whom</h2>'
-        "<p>Every machine tried every other one. What was open is drawn; all else was tried and did not pass.</p>"
+        f"<p>Ports of TCP, tried by {text(', '.join(reach.tried(found, order)))}. What was open is drawn; all else "
+        "that was tried did not pass.</p>"
         f'<div class="table">{reach.drawing(found, order)}</div>'
         f"<details><summary>In words</summary><ul>{lines}</ul></details></section>"
     )

@@ -13,6 +13,9 @@ from machines import ask
 PROBE = Path(__file__).parents[3] / "tests/testinfra/probes/foreign.py"
 
 
+NOTHING = {"foreign": [], "gone": [], "unknown": []}
+
+
 @pytest.fixture
 def look(gate):
     return lambda: json.loads(gate.check_output("python3 - <<'END'\n" + PROBE.read_text() + "\nEND"))
@@ -47,9 +50,9 @@ def without_somebody_else(gate):
 def test_ufws_own_rules_are_not_foreign(look, gate):
     """Looking changes nothing, and what ufw made is known, also after a reload."""
     before = gate.check_output("iptables-save -t filter | grep -v '^#' | sed 's/\\[.*//'")
-    assert look() == {"foreign": [], "gone": []}
+    assert look() == NOTHING
     gate.check_output("ufw reload")
-    assert look() == {"foreign": [], "gone": []}
+    assert look() == NOTHING
     assert gate.check_output("iptables-save -t filter | grep -v '^#' | sed 's/\\[.*//'") == before
     assert gate.check_output("sysctl -n net.ipv4.ip_forward").strip() == "1"
 
@@ -92,3 +95,20 @@ def test_a_rule_by_hand_is_found(look, planted, rule, named):
 def test_a_rule_of_ufw_that_somebody_took_away_is_missed(look, planted):
     planted("iptables -D ufw-user-input -i testapp -p tcp -m tcp --dport 22 -j DROP")
     assert look()["gone"] == ["iptables -A ufw-user-input -i testapp -p tcp -m tcp --dport 22 -j DROP: ufw's, and gone"]
+
+
+@pytest.mark.control("NET-11")
+@pytest.mark.parametrize("name", ["before.rules", "after6.rules"])
+def test_a_rule_in_ufws_own_files_is_found(look, gate, name):
+    """Loaded or not yet: ufw takes it for its own, and its status does not show it."""
+    chain = f"ufw{'6' if '6' in name else ''}-{name.split('.')[0].rstrip('6')}-input"
+    rule = f"-A {chain} -p tcp --dport 111 -j ACCEPT"
+    gate.check_output(f"cp -p /etc/ufw/{name} /root/kept && sed -i 's/^COMMIT$/{rule}\\nCOMMIT/' /etc/ufw/{name}")
+    try:
+        for reload in ("true", "ufw reload"):
+            gate.check_output(reload)
+            found = look()["foreign"]
+            assert [line for line in found if line.startswith(f"/etc/ufw/{name}, line ") and f": {rule}: not" in line]
+    finally:
+        gate.check_output(f"cp -p /root/kept /etc/ufw/{name} && rm /root/kept && ufw reload")
+    assert look() == NOTHING

@@ -21,6 +21,7 @@ import threading
 # Ports that nothing else uses: on the box, in the stranger's machine, in a container.
 ON_BOX, OUTSIDE, IN_CONTAINER = 47001, 47002, 47003
 WAIT = 3.0
+ECHO_WAIT = 1.5
 
 # Run in containers and in the scratch namespace.
 LISTEN = """
@@ -44,6 +45,36 @@ def attempt(target):
         return "open"
     except ConnectionRefusedError: return "refused"
     except (TimeoutError, socket.timeout): return "silent"
+    except OSError as error: return "no way: " + str(error)
+with concurrent.futures.ThreadPoolExecutor(64) as pool:
+    print(json.dumps(list(pool.map(attempt, targets))))
+"""
+# ICMP, which carries data as well as any port. By raw sockets: `ping` is not everywhere.
+ECHO = """
+import concurrent.futures, json, os, socket, struct, sys, time
+targets, wait = json.loads(sys.argv[1]), float(sys.argv[2])
+def attempt(address):
+    six, mark = ":" in address, os.urandom(12)
+    family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
+    asked, answered = (128, 129) if six else (8, 0)
+    packet = struct.pack("!BBHHH", asked, 0, 0, 1, 1) + mark
+    if not six:
+        # For IPv6 the kernel does this.
+        total = sum(struct.unpack("!10H", packet))
+        total = (total >> 16) + (total & 0xFFFF)
+        packet = packet[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + packet[4:]
+    try:
+        with socket.socket(family, socket.SOCK_RAW, protocol) as s:
+            s.connect((address, 0))
+            for _ in range(3):
+                s.send(packet)
+                end = time.monotonic() + wait / 3
+                while (left := end - time.monotonic()) > 0:
+                    s.settimeout(left)
+                    try: heard = s.recv(2000)
+                    except (TimeoutError, socket.timeout): break
+                    if heard.endswith(mark) and heard[-20] == answered: return "answered"
+        return "silent"
     except OSError as error: return "no way: " + str(error)
 with concurrent.futures.ThreadPoolExecutor(64) as pool:
     print(json.dumps(list(pool.map(attempt, targets))))
@@ -200,7 +231,8 @@ def listening_ports():
 
 def main(given):
     containers, ssh_port = given["containers"], given["ssh_port"]
-    seen = {"tries": [], "bursts": {}, "scans": {}, "udp": "", "trouble": ""}
+    # `died`: whose attempts are not among the others, and why. `trouble` is all that went wrong, for people.
+    seen = {"tries": [], "echoes": [], "bursts": {}, "scans": {}, "udp": "", "stranger": {}, "died": {}, "trouble": ""}
 
     def add(source, prefix, targets):
         """`targets`: (name, address, port). Keeps the answer of each."""
@@ -208,10 +240,27 @@ def main(given):
         for (name, address, port), result in zip(targets, results, strict=True):
             seen["tries"].append({"from": source, "to": name, "address": address, "port": port, "result": result})
 
+    def ask(source, prefix, targets):
+        """`targets`: (name, address). Keeps who answered an echo."""
+        results = inside(prefix, ECHO, json.dumps([address for _name, address in targets]), ECHO_WAIT)
+        for (name, address), result in zip(targets, results, strict=True):
+            seen["echoes"].append({"from": source, "to": name, "address": address, "result": result})
+
+    def together(pool, what, jobs):
+        for source, job in [(job[0], pool.submit(what, *job)) for job in jobs]:
+            try:
+                job.result()
+            except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
+                if str(error) not in seen["trouble"]:
+                    seen["trouble"] += f" {error}"
+                seen["died"][source] = str(error)
+
     with contextlib.ExitStack() as stack:
         stranger = None
         try:
             stranger = stack.enter_context(Stranger())
+            # By these he is known in logs.
+            seen["stranger"] = {"IPv4": stranger.own4, "IPv6": stranger.own6}
         except (OSError, subprocess.CalledProcessError) as error:
             seen["trouble"] = f"no scratch network: {getattr(error, 'stderr', '') or error}"
         listen_here(ON_BOX)
@@ -241,12 +290,20 @@ def main(given):
             jobs.append(
                 ("outside", stranger.prefix, [("box", a, p) for a in addresses for p in sorted(ports)] + everywhere)
             )
+        inner = [(name, address) for name, item in containers.items() for address in item["addresses"]]
+        outer = [(name, address) for name, address, _port in world]
+        # Who answers himself has what it takes to ask.
+        oneself = {name: [(name, "127.0.0.1"), (name, "::1")] for name in containers}
+        echoes = [("box", [], [*inner, *outer])]
+        echoes += [
+            (name, ways[name], [*oneself[name], *(target for target in inner if target[0] != name), *outer])
+            for name in containers
+        ]
+        if stranger:
+            echoes.append(("outside", stranger.prefix, [("box", stranger.box4), ("box", stranger.box6), *inner]))
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            for job in [pool.submit(add, *job) for job in jobs]:
-                try:
-                    job.result()
-                except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
-                    seen["trouble"] += f" {error}"
+            together(pool, add, jobs)
+            together(pool, ask, echoes)
         if stranger:
             for version, address in (("IPv4", stranger.box4), ("IPv6", stranger.box6)):
                 with contextlib.suppress(RuntimeError, subprocess.SubprocessError):

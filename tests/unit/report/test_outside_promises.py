@@ -116,6 +116,16 @@ def test_other_ports_break_the_promise(suite, monkeypatch, found):
         scanned(suite, monkeypatch, found=found)
 
 
+def test_where_ssh_comes_by_the_tunnel_the_world_reaches_the_site_alone(suite, monkeypatch):
+    closed = {"firewall_ssh_from": ["wg0"]}
+    assert "open [80, 443]" in scanned(suite, monkeypatch, **closed, found={"open": [80, 443]})
+    with pytest.raises(AssertionError):
+        scanned(suite, monkeypatch, **closed)
+    address = {"securebox_verify_address6": "2a01::1"}
+    with pytest.raises(pytest.skip.Exception, match="nothing of the box is meant to be open by IPv6"):
+        scanned(suite, monkeypatch, "IPv6", **closed, **address, firewall_forwards=[], found={"open": []})
+
+
 def test_an_answer_by_udp_breaks_the_promise(suite, monkeypatch):
     with pytest.raises(AssertionError):
         scanned(suite, monkeypatch, udp={"47004": "b'?'"})
@@ -276,12 +286,12 @@ def test_the_sites_policy_may_cost_what_it_says_and_nothing_else_anything(suite)
 # ssh
 
 
-def ssh(suite, monkeypatch, release, answer, differences=(), **variables):
-    evidence = []
+def ssh(suite, monkeypatch, release, answer, differences=(), asked=None, **variables):
+    evidence, asked = [], [] if asked is None else asked
     monkeypatch.setattr(suite.judges, "program", lambda name: f"/bin/{name}")
     monkeypatch.setattr(suite.judges, "policy", lambda _command, name: f"Hardened {name} (version 1)")
     monkeypatch.setattr(suite.judges, "read_ssh_audit_policy", lambda _answer: list(differences))
-    monkeypatch.setattr(suite.judges, "ask_ssh_audit", lambda *_: answer)
+    monkeypatch.setattr(suite.judges, "ask_ssh_audit", lambda *words: asked.append(words) or answer)
     said = SimpleNamespace(text=release)
     suite.test_ssh_audit_finds_nothing_weak(site_of(suite, **variables), lambda *_: said, Front(), evidence.append)
     return "\n".join(evidence)
@@ -305,6 +315,15 @@ def test_what_is_warned_of_is_let_in_only_by_choice(suite, monkeypatch):
     bad = {"kex": [{"algorithm": "diffie-hellman-group1-sha1", "notes": {"fail": ["broken"]}}]}
     with pytest.raises(AssertionError, match="group1"):
         ssh(suite, monkeypatch, "debian 12", bad, hardening_ssh_classic_kex=True)
+
+
+def test_ssh_is_asked_where_it_answers(suite, monkeypatch):
+    public = {"ansible_host": "10.99.0.1", "ansible_port": 822, "securebox_bootstrap_host": "192.0.2.1"}
+    assert "asked at 192.0.2.1, port 822" in ssh(suite, monkeypatch, "debian 13", GOOD, **public)
+    closed = {**public, "firewall_ssh_from": ["wg0"]}
+    asked = []
+    assert "asked at 10.99.0.1, port 822" in ssh(suite, monkeypatch, "debian 13", GOOD, asked=asked, **closed)
+    assert {call[1:3] for call in asked} == {("10.99.0.1", 822)}
 
 
 def test_an_ssh_audit_that_says_nothing_proves_nothing(suite, monkeypatch):

@@ -631,8 +631,8 @@ JAILS = {
     ],
     "hardening_bans_never": ["203.0.113.7"],
     "hardening_bans_inside": ["10.80.1.1/24"],
-    "hardening_received_from": [{"name": "db", "at": "10.80.3.1", "addresses": ["10.80.3.10"], "logs": ["x"]}],
-    "hardening_handed_logs": {"x": "/var/log/x.log"},
+    "hardening_received_from": [{"name": "db", "at": "10.80.3.1", "addresses": ["10.80.3.10"], "logs": ["x", "y"]}],
+    "hardening_handed_logs": {"x": "/var/log/x.log", "y": "/var/log/y.log"},
     "securebox_address": "10.80.3.10",
 }
 TABLE = "chain incoming {\n type filter hook prerouting priority mangle; policy accept;\n" + "".join(
@@ -640,6 +640,19 @@ TABLE = "chain incoming {\n type filter hook prerouting priority mangle; policy 
     for name in ("sshd", "login")
     for family, sort in (("ip", "addr"), ("ip6", "addr6"))
 )
+
+
+NEVER, ARRIVES = (
+    "test_administrators_and_the_box_itself_are_never_shut_out",
+    "test_what_containers_log_arrives_on_the_box",
+)
+HEARD = "0 1 1 /var/log/received/db/x.log\n1 1 1 /var/log/received/db/y.log"
+SAFE = "True\nThese IP addresses/networks are ignored:\n|- 127.0.0.0/8\n|- 203.0.113.7\n`- 10.80.1.0/24"
+
+
+def never(**jails):
+    """What fail2ban says of each jail that shuts out."""
+    return "\n".join(f"@ {name}\n{text}" for name, text in {"sshd": SAFE, "login": SAFE, **jails}.items())
 
 
 @pytest.mark.parametrize(
@@ -652,23 +665,44 @@ TABLE = "chain incoming {\n type filter hook prerouting priority mangle; policy 
         ("test_bans_act_where_all_packets_pass", {"table": TABLE.replace("prerouting", "input")}, "no chain at"),
         ("test_bans_act_where_all_packets_pass", {"table": TABLE.replace("mangle", "dstnat")}, "before the forwarding"),
         ("test_bans_act_where_all_packets_pass", {"table": TABLE.replace("@addr6-set-login", "@x")}, "ip6 saddr"),
-        ("test_administrators_and_the_box_itself_are_never_shut_out",
-         {"never": "|- 127.0.0.0/8\n|- 203.0.113.7\n`- 10.80.1.0/24"}, None),
-        ("test_administrators_and_the_box_itself_are_never_shut_out", {"never": "`- 10.80.1.0/24"}, "203.0.113.7"),
-        ("test_administrators_and_the_box_itself_are_never_shut_out",
-         {"never": "|- 0.0.0.0/0\n|- 203.0.113.7\n`- 10.80.1.0/24"}, "nobody at all"),
-        ("test_what_containers_log_arrives_on_the_box",
-         {"files": "640 /var/log/received/db/x.log", "say": "", "heard": "db1 1 0 700"}, None),
-        ("test_what_containers_log_arrives_on_the_box",
-         {"files": "640 /var/log/received/db/x.log", "say": "", "heard": "db1 0 0 700"}, "did not arrive"),
-        ("test_what_containers_log_arrives_on_the_box",
-         {"files": "644 /var/log/received/db/x.log", "say": "", "heard": "db1 1 0 700"}, "everybody"),
+        (NEVER, {"never": never()}, None),
+        (NEVER, {"never": never(login="True\n`- 10.80.1.0/24")}, "of login: .'203.0.113.7'"),
+        (NEVER, {"never": never(sshd="True\n|- 0.0.0.0/0\n|- 203.0.113.7\n`- 10.80.1.0/24")}, "nobody at all"),
+        (NEVER, {"never": never(login=SAFE.replace("True", "False"))}, "login may shut out the box itself"),
+        (NEVER, {"never": never(login="ERROR no such jail")}, "of login"),
+        (ARRIVES, {"heard": HEARD}, None),
+        (ARRIVES, {"heard": HEARD.replace("0 1 1", "0 0 0")}, "what was said in /var/log/x.log did not arrive"),
+        (ARRIVES, {"heard": HEARD.replace("1 1 1", "1 0 0")}, "what was said in /var/log/y.log did not arrive"),
+        (ARRIVES, {"heard": HEARD.splitlines()[0]}, "what was said in /var/log/y.log did not arrive"),
+        (ARRIVES, {"heard": HEARD.replace("1 1 1", "1 1 2")}, "y.log has what was said in other logs"),
+        (ARRIVES, {"heard": HEARD, "files": "644 /var/log/received/db/x.log"}, "everybody"),
     ],
 )  # fmt: skip
 def test_bans(load, name, answers, why):
-    run = Run(load("bans"), JAILS, **{"counts": "", **answers})
+    good = {"counts": "", "files": "640 /var/log/received/db/x.log", "say_0": "", "say_1": ""}
+    run = Run(load("bans"), JAILS, **{**good, **answers})
     if why is None:
         run(name)
     else:
         with pytest.raises(AssertionError, match=why):
             run(name)
+
+
+def test_a_word_for_each_log(load):
+    """Not only for the first of a container; and who would see them in a log that nobody hands over?"""
+    bans = load("bans")
+    run = Run(bans, JAILS, files="640 /x", say_0="", say_1="", heard=HEARD)
+    asked = bans.questions(run.site)
+    assert set(asked["db1"]) == {"say_0", "say_1"}
+    assert bans.word(1) in asked["db1"]["say_1"] and "/var/log/y.log" in asked["db1"]["say_1"]
+    assert asked["box"]["heard"].count("/received/db/y.log) &") == 1
+    less = Run(bans, {**JAILS, "hardening_handed_logs": {"x": "/var/log/x.log"}}, **run.answers)
+    with pytest.raises(AssertionError, match="the box waits for y of db1"):
+        less(ARRIVES)
+    assert set(bans.questions(less.site)["db1"]) == {"say_0"}
+
+
+def test_without_an_administrators_address_nobody_is_known_to_be_safe(load):
+    run = Run(load("bans"), {**JAILS, "hardening_bans_never": []}, never=never())
+    with pytest.raises(pytest.skip.Exception, match="hardening_bans_never is empty: no administrator"):
+        run(NEVER)

@@ -184,5 +184,16 @@ def test_what_scanners_found_is_a_table(report):
     assert json.loads(json.dumps(built))["summary"]["scans"][0]["cis_failed"] == ["rule_x", EVIL]
 
 
+def test_the_drawing_says_who_tried(report):
+    """Not everybody does: the box tries nobody for it, and a container that is down cannot."""
+    reach = [{"from": "the world", "to": "hospital", "ports": [822]}, {"from": EVIL, "to": "hospital", "ports": []}]
+    about = {**ABOUT, "machines": ["the world", "hospital"]}
+    shown = report.page(report.build([control()], [outcome(reach=reach)], about))
+
+    assert "Ports of TCP, tried by the world, &lt;" in shown
+    assert "hospital reaches nobody" not in shown
+    assert EVIL not in shown
+
+
 def test_without_scans_there_is_no_table(report):
     assert "<table" not in report.page(report.build([control()], [outcome()], ABOUT))
