@@ -158,6 +158,11 @@ def test_a_reason_may_be_a_text_of_several_lines(gate, archive, lab, play):
 @pytest.mark.control("NET-6")
 def test_without_names_nothing_looks_them_up(gate, archive, lab, play):
     flows = [{"from": "10.91.1.10", "to": "10.91.2.10", "port": 8443, "why": "requests"}]
+    # As the timer would, between the moment when the rules go and the one when the program goes.
+    rule = ("route allow in on testapp out on eth0 to 192.0.2.99 port 80 proto tcp"
+            " comment 'by name late.example.org: late'")
+    gate.check_output("systemd-run -q --unit late sh -c %s",
+                      f"while test -e /usr/local/sbin/firewall-names; do ufw {rule}; sleep 0.5; done")
     done = play(firewall_flows=flows)
     assert done.returncode == 0, done.stdout
     assert "by name" not in gate.check_output("ufw show added")
