@@ -213,7 +213,7 @@ def test_an_open_session_of_ssh_goes_on(gate, stranger, inside):
     session = f"{login} {shlex.quote('for i in 1 2 3 4 5 6; do echo alive $i; sleep 1; done')} > /root/said 2>&1"
     session = shlex.quote(session.replace("$", "$$"))
     machine.check_output(f"systemd-run --quiet --unit session --collect sh -c {session}")
-    assert until(lambda: "alive 1" in machine.check_output("cat /root/said"))
+    assert until(lambda: "alive 1" in machine.run("cat /root/said").stdout)
 
     gate.check_output(f"fail2ban-client set login banip {guesser.address}")
 
@@ -229,7 +229,7 @@ def test_an_open_connection_of_a_browser_ends(gate, stranger, inside):
         guesser = stranger()
         keep = f"python3 -c {shlex.quote(KEEP)} {guesser.gate} {guesser.address} > /root/kept 2>&1"
         machine.check_output(f"systemd-run --quiet --unit keep --collect sh -c {shlex.quote(keep)}")
-        assert until(lambda: "200" in machine.check_output("cat /root/kept"))
+        assert until(lambda: "200" in machine.run("cat /root/kept").stdout)
         if banned:
             gate.check_output(f"fail2ban-client set login banip {guesser.address}")
         said = until(lambda: len(lines := machine.check_output("cat /root/kept").splitlines()) > 1 and lines)
