@@ -4,7 +4,8 @@
 """An application with a login: its right password is "right". Everything else is open, and says who calls.
 
 /api/auth/login answers 401, as DHIS2 does now; /dhis-web-commons-security/login.action sends back to the login page, as
-DHIS2 did; /quiet/login answers 200 whatever happens, and writes into a log of its own who was refused.
+DHIS2 did; /login is sent on with whatever question it has; /quiet/login answers 200 whatever happens, and writes into a
+log of its own who was refused.
 """
 
 import ssl
@@ -33,7 +34,10 @@ class Application(BaseHTTPRequestHandler):
         # As for a page whose session has ended: nobody tried a password.
         stale = self.path.startswith("/api/me") and "Authorization" not in self.headers
         wrong = self.path.startswith("/api/") and "Authorization" in self.headers
-        self.answer(401 if stale or wrong else 200, self.caller())
+        if self.path.startswith("/login?"):
+            self.answer(302, Location=self.path.replace("?", "/?"))
+        else:
+            self.answer(401 if stale or wrong else 200, self.caller())
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()

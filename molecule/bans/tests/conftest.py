@@ -39,12 +39,13 @@ class Stranger:
     def __init__(self, machine, gate: str, address: str) -> None:
         self.machine, self.gate, self.address = machine, gate, address
 
-    def ask(self, path: str = "/", *options: str) -> int:
+    def ask(self, path: str = "/", *options: str, scheme: str = "https") -> int:
         """The status of the answer; 0 for silence."""
         target = f"[{self.gate}]" if ":" in self.gate else self.gate
         words = ["curl", "--silent", "--insecure", "--globoff", "--max-time", "3", "--interface", self.address,
-                 "--resolve", f"{SITE}:443:{target}", "--output", "/dev/null", "--write-out", "%{http_code}", *options,
-                 f"https://{SITE}{path}"]
+                 "--resolve", f"{SITE}:443:{target}", "--resolve", f"{SITE}:80:{target}",
+                 "--output", "/dev/null", "--write-out", "%{http_code}", *options,
+                 f"{scheme}://{SITE}{path}"]
         done = self.machine.run(shlex.join(words))
         # 28: nobody answered in time. Anything else (refused, broken TLS) would be another story.
         assert done.rc in (0, 28), f"curl says {done.rc}: {done.stderr}"

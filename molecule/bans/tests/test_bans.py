@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 
@@ -35,6 +36,31 @@ try:
 except OSError as error:
     print("silence" if isinstance(error, TimeoutError) else repr(error))
 """.replace("SITE", SITE)
+
+# Something that answers at two ports of UDP, on both protocols, from the address that it was asked at; and who asks.
+ECHO = """
+import selectors, socket
+ports = selectors.DefaultSelector()
+for family, any in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    for port in (51820, 51821):
+        line = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            line.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        line.bind((any, port))
+        ports.register(line, selectors.EVENT_READ)
+while True:
+    for key, _ in ports.select():
+        key.fileobj.sendto(*key.fileobj.recvfrom(100))
+"""
+CALL = """
+import socket, sys
+to, port, own = sys.argv[1:]
+line = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_DGRAM)
+line.bind((own, 0))
+line.settimeout(2)
+line.sendto(b"hello", (to, int(port)))
+print(line.recv(100).decode())
+"""
 
 
 @pytest.mark.parametrize(("kind", "jail", "tries"), KINDS, ids=[kind for kind, *_ in KINDS])
@@ -114,6 +140,50 @@ def test_only_refused_logins_count(bans, stranger, path):
     assert ward.served()
 
 
+def test_a_path_of_any_length_is_counted(bans, stranger):
+    """A line of a log that is handed over has 8 KiB at most, and a request may have twice as much."""
+    path = f"/{'x' * 12000}/login"
+    ward, guesser = stranger(), stranger()
+    assert {ward.ask(path, "--data", "alice:right") for _ in range(6)} == {200}
+    assert {guesser.ask(path, "--data", "alice:wrong") for _ in range(5)} == {401}
+
+    assert until(lambda: bans.anywhere(guesser.address))
+    assert bans.found("login", ward.address) == 0
+    assert ward.served()
+
+
+def test_a_name_of_any_length_is_counted(bans, stranger):
+    """Apache cuts its error log at 8 KiB."""
+    guesser = stranger()
+    assert {guesser.try_apache("x" * 9000) for _ in range(3)} == {401}
+
+    assert until(lambda: "apache-auth" in bans.anywhere(guesser.address))
+
+
+@pytest.mark.parametrize(("request_of", "status"), [
+    (("/login?error=1", "http"), 301),
+    (("/dhis-web-commons/security/login.action?failed=true", "http", "--data", "x=y"), 301),
+    (("/moved", "https"), 302),
+    (("/moved", "https", "--http1.1", "--data", "x=y"), 302),
+    (("/login?error=1", "https"), 302),
+    (("/staff", "https"), 401),
+    (("/staff/login", "https", "--http1.1", "--data", "x=y"), 401),
+], ids=["port 80", "port 80, a form", "own redirect", "own redirect, a form", "the application's, a link", "own 401",
+        "own 401, a form"])
+def test_a_page_elsewhere_gets_nobody_shut_out(bans, stranger, request_of, status):
+    """A picture or a link is enough to send all readers of a page here, with any question. None of them has given a
+    password, and what the proxy itself answers says nothing of one."""
+    path, scheme, *options = request_of
+    reader, guesser = stranger(), stranger()
+    assert {reader.ask(path, *options, scheme=scheme) for _ in range(6)} == {status}
+    for _ in range(5):
+        guesser.ask("/dhis-web-commons/security/login.action", "--data", "alice:wrong")
+
+    assert until(lambda: bans.anywhere(guesser.address))
+    assert bans.found("login", reader.address) == 0
+    assert reader.served()
+
+
 @pytest.mark.parametrize("event", [
     "ufw reload", "ufw disable && ufw --force enable", "systemctl restart ufw", "systemctl restart fail2ban",
 ])
@@ -143,7 +213,7 @@ def test_an_open_session_of_ssh_goes_on(gate, stranger, inside):
     session = f"{login} {shlex.quote('for i in 1 2 3 4 5 6; do echo alive $i; sleep 1; done')} > /root/said 2>&1"
     session = shlex.quote(session.replace("$", "$$"))
     machine.check_output(f"systemd-run --quiet --unit session --collect sh -c {session}")
-    assert until(lambda: "alive 1" in machine.check_output("cat /root/said"))
+    assert until(lambda: "alive 1" in machine.run("cat /root/said").stdout)
 
     gate.check_output(f"fail2ban-client set login banip {guesser.address}")
 
@@ -159,12 +229,81 @@ def test_an_open_connection_of_a_browser_ends(gate, stranger, inside):
         guesser = stranger()
         keep = f"python3 -c {shlex.quote(KEEP)} {guesser.gate} {guesser.address} > /root/kept 2>&1"
         machine.check_output(f"systemd-run --quiet --unit keep --collect sh -c {shlex.quote(keep)}")
-        assert until(lambda: "200" in machine.check_output("cat /root/kept"))
+        assert until(lambda: "200" in machine.run("cat /root/kept").stdout)
         if banned:
             gate.check_output(f"fail2ban-client set login banip {guesser.address}")
         said = until(lambda: len(lines := machine.check_output("cat /root/kept").splitlines()) > 1 and lines)
 
         assert said[-1] == then
+
+
+def rules(gate) -> list[str]:
+    return re.findall(r"(ip6? saddr .*)", re.sub(r"packets \d+ bytes \d+", "", gate.check_output(
+        "nft list table inet hardening-bans")))
+
+
+@pytest.mark.parametrize("event", [
+    "systemctl restart fail2ban", "fail2ban-client reload login", "fail2ban-client reload",
+])
+def test_what_is_begun_anew_leaves_nothing_behind(gate, bans, event):
+    """Each rule is there once; the order of the jails is of no consequence."""
+    before = rules(gate)
+    gate.check_output(event)
+    assert until(lambda: gate.run("fail2ban-client get login banip").rc == 0 and len(rules(gate)) == len(before))
+
+    assert sorted(rules(gate)) == sorted(before)
+    assert len(before) == len(set(before))
+
+
+def test_the_tunnel_is_not_cut(gate, stranger, inside, family):
+    """Its port answers to nobody without a key, and an administrator may share the address of who guesses. Every other
+    port is silent."""
+    gate.check_output("systemctl is-active --quiet echo ||"
+                      f" systemd-run --quiet --unit echo python3 -c {shlex.quote(ECHO)}")
+    guesser = stranger(family)
+
+    def answers(port):
+        ask = f"python3 -c {shlex.quote(CALL)} {guesser.gate} {port} {guesser.address}"
+        return inside["stranger"].run(ask).stdout.strip() == "hello"
+
+    assert until(lambda: answers(51820))
+    assert answers(51821)
+    gate.check_output(f"fail2ban-client set login banip {guesser.address}")
+    assert answers(51820)
+    assert not answers(51821)
+    assert guesser.ask() == 0
+
+
+def test_what_the_server_began_is_answered(gate, stranger, inside, family):
+    """Whoever writes a log can have the address of the resolver or the mirror shut out: it cannot come in, but it is
+    still asked, and heard."""
+    machine, helper = inside["stranger"], stranger(family)
+    site = "python3 -m http.server --bind :: 8000"
+    machine.check_output(f"systemctl is-active site || systemd-run --quiet --unit site {site}")
+    place = f"[{helper.address}]" if ":" in helper.address else helper.address
+    asks = f"curl --silent --globoff --max-time 3 --output /dev/null --write-out '%{{http_code}}' http://{place}:8000/"
+    assert until(lambda: gate.run(asks).stdout == "200")
+    assert helper.served()
+
+    gate.check_output(f"fail2ban-client set login banip {helper.address}")
+
+    assert gate.run(asks).stdout == "200"
+    assert helper.ask() == 0
+    assert not helper.reaches_ssh()
+
+
+def test_a_neighbour_who_is_shut_out_is_still_found(gate, lab):
+    """Without its answers to who asks for a neighbour, IPv6 ends: the router may be the one."""
+    neighbour = lab.machines["stranger"].address6
+    asks = f"ip -6 neighbour flush dev eth0; ping -6 -c 1 -W 3 {neighbour}"
+    assert gate.run(asks).rc == 0
+
+    gate.check_output(f"fail2ban-client set login banip {neighbour}")
+    try:
+        assert neighbour in gate.check_output("nft list table inet hardening-bans")
+        assert gate.run(asks).rc == 0
+    finally:
+        gate.check_output(f"fail2ban-client set login unbanip {neighbour}")
 
 
 def test_machines_behind_are_reported_and_never_shut_out(gate, web, bans):

@@ -16,6 +16,8 @@ ERROR = "[Sun Nov 22 03:51:06.435648 2026] "
 AUTH, SECURITY = f"{ERROR}[auth_basic:error] [pid 3763] ", f"{ERROR}[security2:error] [pid 3617:tid 3620] "
 DENIED = 'ModSecurity: Access denied with code 403 (phase 2). String match "<script" at ARGS:q. [file "/etc/x.conf"]'
 LOGIN = '- - [22/Nov/2026:03:51:06 +0000] "POST /api/auth/login HTTP/2.0" 401 670 "curl" web.example.org TLSv1.3 45367'
+# What login-refused.log of the role proxy_apache has.
+REFUSED = '- - [22/Nov/2026:03:51:06 +0000] "-" 401 670 web.example.org TLSv1.3 45367'
 POSTGRES = "2026-11-22 03:51:06.900 UTC [3832] "
 
 # (filter, line, the address that it counts against)
@@ -31,6 +33,10 @@ GENUINE = [
     ("modsecurity", f"{ERROR}[:error] [pid 3617] [client 192.0.2.7:55354] [client 192.0.2.7] {DENIED}", "192.0.2.7"),
     ("web-login", f"192.0.2.7 {LOGIN}", "192.0.2.7"),
     ("web-login", f"2001:db8::7 {LOGIN}", "2001:db8::7"),
+    ("web-login", f"192.0.2.7 {REFUSED}", "192.0.2.7"),
+    # Cut off, before the status.
+    ("web-login", f"192.0.2.7 - - [22/Nov/2026:03:51:06 +0000] \"POST /{'x' * 8000}", "192.0.2.7"),
+    ("apache-auth", f"{AUTH}[client 192.0.2.7:55348] AH01618: user {'x' * 8000}", "192.0.2.7"),
     ("postgresql", f'{POSTGRES}192.0.2.7 FATAL:  password authentication failed for user "bob"', "192.0.2.7"),
     ("postgresql", f'{POSTGRES}2001:db8::7 FATAL:  no pg_hba.conf entry for host "2001:db8::7", user "x", database "y",'
                    " no encryption", "2001:db8::7"),

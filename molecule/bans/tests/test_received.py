@@ -7,7 +7,7 @@ from __future__ import annotations
 import shlex
 
 import pytest
-from conftest import until
+from conftest import RUN, until
 
 pytestmark = pytest.mark.control("IDS-1")
 
@@ -20,6 +20,19 @@ with socket.create_connection(("10.91.1.1", 601), 3, (own, 0)) as line:
     message = f"<13>1 2026-11-22T03:51:06Z other {log} - - - {text}".encode()
     for _ in range(int(count)):
         line.sendall(str(len(message)).encode() + b" " + message)
+"""
+# How many of fifty silent connections are still open after a moment.
+HOLD = """
+import socket, sys, time
+lines = [socket.create_connection(("10.91.1.1", 601), 3, (sys.argv[1], 0)) for _ in range(50)]
+time.sleep(1)
+def is_open(line):
+    line.setblocking(False)
+    try:
+        return bool(line.recv(1))
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+print(sum(map(is_open, lines)))
 """
 
 
@@ -40,11 +53,19 @@ def test_the_address_says_whose_log_it_is(gate, web, send):
     """What a message says of itself is no reason: it names the other machine here. From another address in the same
     network, nothing is taken."""
     web.run("ip address add 10.91.1.30/24 dev inside")
-    assert send("application", "from-elsewhere", "10.91.1.30").rc == 0
+    send("application", "from-elsewhere", "10.91.1.30")
     assert send("application", "from-the-web").rc == 0
 
     assert until(lambda: written(gate, "from-the-web")) == [f"{LOGS}/web/application.log"]
     assert written(gate, "from-elsewhere") == []
+
+
+def test_nobody_else_holds_connections(web):
+    """Another container reaches the port too, and could keep the sender out by connections that say nothing."""
+    web.run("ip address add 10.91.1.30/24 dev inside")
+    held = {own: web.check_output(shlex.join(["python3", "-c", HOLD, own])) for own in ("10.91.1.30", "10.91.1.10")}
+
+    assert held == {"10.91.1.30": "0", "10.91.1.10": "50"}
 
 
 @pytest.mark.parametrize("log", ["sshd", "../other/apache-error", "/etc/cron.d/x", "APPLICATION", "unknown"])
@@ -70,6 +91,21 @@ def test_a_message_is_one_line(gate, send):
     assert "203.0.113.97" not in gate.check_output("cat /var/log/fail2ban.log")
 
 
+def test_what_is_too_long_has_no_rest(gate, send):
+    """A whole message behind the 8 KiB, with a head of its own, is none, wherever the cut may be."""
+    header = len("<13>1 2026-11-22T03:51:06Z other application - - - ")
+    forged = f"<13>1 2026-11-22T03:51:06Z other application - - - forged-{RUN}\n"
+    for size in range(8185, 8200):
+        begin = f"long-{RUN}-{size}-"
+        send("application", begin + "x" * (size - header - len(begin)) + forged * 200)
+    send("application", f"after-the-long-{RUN}")
+
+    assert until(lambda: written(gate, f"after-the-long-{RUN}"))
+    lines = gate.check_output(f"grep -F -e long-{RUN}- -e forged-{RUN} {LOGS}/web/application.log").splitlines()
+    assert len(lines) == 15
+    assert all(f" long-{RUN}-8" in line[:50] for line in lines)
+
+
 def test_what_was_said_cannot_be_taken_back(gate, web, send):
     """Who takes over the container can empty its own file, and not what its server has."""
     send("application", "i-was-here")
@@ -86,6 +122,8 @@ def test_logs_are_for_root_and_adm(gate):
         "751 root:adm", "750 hardening-logs:adm"]
     process = gate.check_output("systemctl show -P MainPID hardening-received@10.91.1.1")
     assert gate.check_output(f"stat -c %U /proc/{process}") == "hardening-logs"
+    # A profile for the system's own rsyslogd, as Ubuntu has one, is not for this one.
+    assert "unconfined" in gate.check_output("systemctl show -P AppArmorProfile hardening-received@10.91.1.1")
 
 
 def test_it_listens_at_the_bridge_only(gate, stranger, inside):
@@ -98,12 +136,17 @@ def test_it_listens_at_the_bridge_only(gate, stranger, inside):
 
 
 def test_a_flood_fills_no_disk_and_stops_no_bans(gate, send, bans, stranger):
-    """Two files of the size that a log may have, however much comes; what the others say is heard all the while."""
+    """Two files of the size that a log may have, however much comes; what the others say is heard all the while. And
+    what was said before it is still there."""
     def kept():
         return gate.check_output(f"ls {LOGS}/web").replace("application.log.0\n", "")
 
+    gate.check_output(f"rm -f {LOGS}/web/application.log.0")
     before = kept()
-    assert send("application", "y" * 4000, count=3000).rc == 0
+    send("application", "said-before-the-flood")
+    assert until(lambda: written(gate, "said-before-the-flood"))
+    for _ in range(2):
+        assert send("application", "y" * 4000, count=3000).rc == 0
     guesser = stranger()
     for _ in range(5):
         guesser.try_login()
@@ -111,6 +154,7 @@ def test_a_flood_fills_no_disk_and_stops_no_bans(gate, send, bans, stranger):
     assert until(lambda: bans.anywhere(guesser.address), 30)
     sizes = gate.check_output(f"stat -c %s {LOGS}/web/application.log {LOGS}/web/application.log.0").split()
     assert max(map(int, sizes)) < 1.2 * 2**20
+    assert written(gate, "said-before-the-flood") == [f"{LOGS}/web/application.log.0"]
     assert kept() == before
     # And who guesses at the flooded one is noticed there too: fail2ban has followed the new file.
     other = stranger()

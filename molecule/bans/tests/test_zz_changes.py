@@ -35,6 +35,9 @@ def converge(play):
 @pytest.mark.parametrize(("variables", "says"), [
     ({"hardening_bans_jails": [OWN]}, "needs at least one"),
     ({"hardening_bans_jails": [{**OWN, "failregex": ["refused <ADDR>"]}]}, "begins with ^ and has <ADDR>"),
+    ({"hardening_bans_jails": [{**OWN, "failregex": ["^.* refused <ADDR>$"]}]}, "behind fixed words"),
+    ({"hardening_bans_jails": [{**OWN, "failregex": ["^a <ADDR>|.*<ADDR>"]}]}, "in parentheses"),
+    ({"hardening_bans_open_udp": [0]}, "between 1 and 65535"),
     ({"hardening_bans_jails": [{**OWN, "kind": "web_login", "name": "sshd"}]}, "sshd is taken"),
     ({"hardening_bans_jails": [{**OWN, "kind": "web_login", "files": ["mine.log"]}]}, "by its whole path"),
     ({"hardening_bans_jails": [{**OWN, "kind": "web_login", "tries": 0}]}, "below 1"),

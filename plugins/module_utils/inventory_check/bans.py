@@ -2,12 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Logs on their way from the containers to the box, and who reads them there: both ends have to say the same."""
+"""Logs on their way from the containers to the box, and who reads them there: both ends have to say the same. And what
+a ban must not cut off."""
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.flows import listed
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import (
     Problem,
     Site,
@@ -72,8 +74,17 @@ def they_get_through(site: Site) -> t.Iterator[Problem]:
                            f"containers hand their logs over at port {port}, and the firewall would drop them")
 
 
+def tunnels_stay_open(site: Site) -> t.Iterator[Problem]:
+    """An administrator may share an address with somebody who guesses."""
+    port = integer(site.get(site.box, "wireguard_port", 51820))
+    opened = [integer(value) for value in listed(site, "hardening_bans_open_udp")]
+    if site.items("wireguard_peers") and site.get(site.box, "hardening_bans", True) and port not in opened:
+        yield site.problem(site.box, "hardening_bans_open_udp",
+                           f"a ban would cut off the tunnel of all who share the address: [{port}] is missing")
+
+
 def senders(site: Site) -> list[dict[str, t.Any]]:
     return site.items("hardening_received_from")
 
 
-RULES = (files_are_received, somebody_listens, they_get_through)
+RULES = (files_are_received, somebody_listens, they_get_through, tunnels_stay_open)

@@ -97,6 +97,11 @@ WRONG = {
         {},
         ["firewall_segment_services", "port 601", "would drop them"],
     ),
+    "a tunnel that a ban cuts off": (
+        tunnel(hardening_bans_open_udp=[]),
+        {},
+        ["hardening_bans_open_udp", "[51820] is missing", "group_vars/box/"],
+    ),
     "a Wazuh manager, and no key for its agent's package": (
         box(hardening_wazuh_manager="wazuh.example.org"),
         {},
