@@ -25,8 +25,9 @@ DEV ?=
 scenarios_where = $(notdir $(patsubst %/molecule.yml,%,$(shell grep $(1) "engine: vm" molecule/*/molecule.yml)))
 # An emulated machine needs the processors for itself.
 VM_SCENARIOS := $(call scenarios_where,-l)
-# The longest one first: the others fit beside it.
-CONTAINER_SCENARIOS := hardening $(filter-out hardening,$(call scenarios_where,-L))
+# The longest ones first: the others fit beside them.
+LONG_SCENARIOS := hardening firewall bans
+CONTAINER_SCENARIOS := $(LONG_SCENARIOS) $(filter-out $(LONG_SCENARIOS),$(call scenarios_where,-L))
 SCENARIOS ?= $(CONTAINER_SCENARIOS) $(VM_SCENARIOS)
 
 # Scenarios wait much of their time, for a timer or for a machine that starts.
