@@ -25,26 +25,6 @@ FLOWS = [{"from": "10.80.1.10", "to": "10.80.2.10", "port": 8443},
 ON_BOX, OUTSIDE, IN_CONTAINER = 47001, 47002, 47003
 
 
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(str(SUITE))
-    names = ("machine", "outside", "attempts", "reach")
-
-    def forget():
-        for name in names:
-            sys.modules.pop(name, None)
-
-    def module(name):
-        spec = importlib.util.spec_from_file_location(f"suite_{name}", SUITE / f"test_{name}.py")
-        found = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found)
-        return found
-
-    forget()
-    yield module
-    forget()
-
-
 def site_of(**variables):
     from machine import Site
 

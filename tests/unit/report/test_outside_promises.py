@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -32,18 +31,10 @@ HEADERS = {
 
 
 @pytest.fixture
-def suite(monkeypatch):
-    monkeypatch.syspath_prepend(str(SUITE))
-    names = ("machine", "outside", "judges", "observatory")
-    for name in names:
-        sys.modules.pop(name, None)
-    spec = importlib.util.spec_from_file_location("suite_outside", SUITE / "test_outside.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def suite(load):
+    module = load("outside")
     module.time = SimpleNamespace(sleep=lambda _seconds: None)
-    yield module
-    for name in names:
-        sys.modules.pop(name, None)
+    return module
 
 
 def site_of(suite, **variables):

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import types
 from pathlib import Path
 
@@ -15,25 +13,6 @@ import pytest
 
 SUITE = Path(__file__).resolve().parents[2] / "testinfra"
 NOW = 1_795_000_000  # 2026-11-18T11:06:40Z
-
-
-@pytest.fixture
-def load(monkeypatch):
-    """A module of the suite by its name, and its site."""
-    monkeypatch.syspath_prepend(str(SUITE))
-    names = ("machine", "outside")
-    for name in names:
-        sys.modules.pop(name, None)
-
-    def module(name):
-        spec = importlib.util.spec_from_file_location(f"suite_{name}", SUITE / f"test_{name}.py")
-        found = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found)
-        return found
-
-    yield module
-    for name in names:
-        sys.modules.pop(name, None)
 
 
 class Run:
