@@ -171,11 +171,20 @@ with socket.create_connection((address, 3128), 10) as stream:
 
 
 def test_who_asks_without_end_fills_no_disk(gate, inside, lab, get):
-    """Each question would be a line of 4 KiB: 80 MiB of them. The limit here is 16."""
+    """10,000 lines are taken in half a minute, and 16 MiB are kept: what was first makes room for what comes."""
     address = lab.machines["gate"].address
-    inside["client"].check_output("cat > /root/flood.py <<'EOF'\n" + FLOOD.replace("\\\\", "\\") + "\nEOF")
+    inside["client"].check_output("cat > /root/flood.py <<'EOF'\n" + FLOOD + "\nEOF")
+    assert get("http://nobody.example.org/first") == "403"
+    assert logged(gate, "nobody.example.org/first") != ""
     inside["client"].check_output("python3 /root/flood.py %s 20000", address)
-    assert logged(gate, "nobody.example.org/[0-9]+/x") != ""
+    assert 5000 < len(logged(gate, "nobody.example.org/[0-9]+/x").splitlines()) < 15000
+
+    # Others write there too: as if the next half minutes had been like that.
+    for _ in range(3):
+        gate.check_output("systemd-run --quiet --wait --property LogNamespace=forward-proxy"
+                          " seq --format=%%g-%s 9000", "x" * 300)
+    assert logged(gate, "nobody.example.org/first") == ""
+    assert logged(gate, "^9000-x") != ""
     size = "du -sm /var/log/journal/*.forward-proxy /var/log/squid | awk '{sum += $1} END {print sum}'"
     assert int(gate.check_output(size)) <= 16 + 8
     assert get("http://deb.example.org/Packages") == "200"
