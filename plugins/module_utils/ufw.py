@@ -120,17 +120,30 @@ def as_the_command() -> t.Iterator[None]:
         sys.argv = arguments
 
 
+def in_force(loaded: str, version: str | None, closed: t.Iterable[str]) -> bool:
+    """Whether the kernel's rules, as C(iptables -S) tells them, are those of a ufw that runs.
+
+    Packets come to its chains (of this I(version), or of none where it is off), and what no rule is about, the policies
+    of the I(closed) chains drop.
+    """
+    wanted = {f"-P {chain.upper()} DROP" for chain in closed}
+    if version is not None:
+        wanted.add(f"-N ufw{version}-user-input")
+        wanted.update(f"-A {chain.upper()} -j ufw{version}-before-{chain}" for chain in DIRECTIONS.values())
+    return wanted <= set(loaded.splitlines())
+
+
 class Ufw:
     """The running ufw: C(read) and C(write) are all that the module needs."""
 
     def __init__(
         self,
         run: t.Callable[[list[str]], None],
-        succeeds: t.Callable[[list[str]], bool],
+        output: t.Callable[[list[str]], str],
         others: t.Sequence[str] = (),
     ) -> None:
         self._run = run
-        self._succeeds = succeeds
+        self._output = output
         self._others = tuple(others)
         self._load()
 
@@ -166,11 +179,8 @@ class Ufw:
         settings = self._backend.defaults
         spoken = {value: name for name, value in POLICIES.items()}
         return State(
-            enabled=self._backend.is_enabled() and self._succeeds(["systemctl", "--quiet", "is-enabled", UNIT]),
-            active=self._leads("iptables", "ufw")
-            and (not self._backend.use_ipv6() or self._leads("ip6tables", "ufw6"))
-            and self._closes("iptables", settings)
-            and (not Path(KERNEL_IPV6).exists() or self._closes("ip6tables", settings)),
+            enabled=self._backend.is_enabled() and self._output(["systemctl", "is-enabled", UNIT]).strip() == "enabled",
+            active=self._in_force("") and (not Path(KERNEL_IPV6).exists() or self._in_force("6")),
             logging=settings["loglevel"],
             policies={
                 direction: spoken[settings[f"default_{chain}_policy"]] for direction, chain in DIRECTIONS.items()
@@ -180,19 +190,12 @@ class Ufw:
             ipv6=settings["ipv6"] == "yes",
         )
 
-    def _leads(self, program: str, prefix: str) -> bool:
-        """Whether the rules are loaded, and packets come to them."""
-        return self._succeeds([program, "-nL", f"{prefix}-user-input"]) and all(
-            self._succeeds([program, "-C", chain, "-j", f"{prefix}-before-{chain.lower()}"])
-            for chain in ("INPUT", "FORWARD", "OUTPUT"))
-
-    def _closes(self, program: str, settings: t.Mapping[str, str]) -> bool:
-        """Whether the kernel's own policies are ufw's: what no rule is about, they decide."""
-        off = program == "ip6tables" and settings["ipv6"] != "yes"
-        chains = [chain.upper() for chain in DIRECTIONS.values()
-                  if off or settings[f"default_{chain}_policy"] != "accept"]
-        return all(self._succeeds(["/bin/sh", "-c", f"{program} -S {chain} | grep -qxe '-P {chain} DROP'"])
-                   for chain in chains)
+    def _in_force(self, version: str) -> bool:
+        """Whether what it says of this protocol is what the kernel does."""
+        settings = self._backend.defaults
+        on = version == "" or self._backend.use_ipv6()
+        chains = [chain for chain in DIRECTIONS.values() if not on or settings[f"default_{chain}_policy"] != "accept"]
+        return in_force(self._output([f"ip{version}tables", "-S"]), version if on else None, chains)
 
     def write(self, before: State, after: State, rules: t.Iterable[str], restart: bool) -> None:
         """On disk first, then into the kernel. A running firewall is restarted only for what needs it."""

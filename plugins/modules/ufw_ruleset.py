@@ -266,6 +266,10 @@ def main() -> None:
     def succeeds(command: list[str]) -> bool:
         return module.run_command(command)[0] == 0
 
+    def output(command: list[str]) -> str:
+        rc, out, _ = module.run_command(command)
+        return out if rc == 0 else ""
+
     def run(command: list[str]) -> None:
         rc, out, err = module.run_command(command)
         if rc != 0:
@@ -277,7 +281,7 @@ def main() -> None:
     try:
         with alone():
             result = ensure(
-                module.params, lambda: Ufw(run, succeeds, others), Guard(name, run), succeeds, module.check_mode)
+                module.params, lambda: Ufw(run, output, others), Guard(name, run), succeeds, module.check_mode)
     except UfwMissing as error:
         if not module.check_mode:
             module.fail_json(msg=str(error))

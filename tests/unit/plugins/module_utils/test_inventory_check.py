@@ -15,7 +15,8 @@ from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.ac
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.model import human, parse_size
 from ansible_collections.securebox.stack.plugins.module_utils.inventory_check.probe import parse
 from site_factory import KEY, UNSET
-from wrong_inventories import DATA, GIB, GROUPS, NETWORKS, OTHER, PEER, WRONG, box, tunnel
+from wrong_inventories import GROUPS, SUBJECTS, WRONG
+from wrong_inventories.parts import DATA, GIB, NETWORKS, OTHER, PEER, box, tunnel
 
 
 def text_of(site):
@@ -39,6 +40,7 @@ def test_a_box_behind_a_tunnel_is_right(make_site):
 
 def test_enough_mistakes_are_known():
     assert len(WRONG) + len(GROUPS) >= 35
+    assert len(WRONG) == sum(len(subject.WRONG) for subject in SUBJECTS), "two have one name"
 
 
 @pytest.mark.parametrize("name", WRONG)
