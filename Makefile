@@ -26,7 +26,7 @@ scenarios_where = $(notdir $(patsubst %/molecule.yml,%,$(shell grep $(1) "engine
 # An emulated machine needs the processors for itself.
 VM_SCENARIOS := $(call scenarios_where,-l)
 # The longest ones first: the others fit beside them.
-LONG_SCENARIOS := hardening firewall bans
+LONG_SCENARIOS := hardening firewall bans wireguard
 CONTAINER_SCENARIOS := $(LONG_SCENARIOS) $(filter-out $(LONG_SCENARIOS),$(call scenarios_where,-L))
 SCENARIOS ?= $(CONTAINER_SCENARIOS) $(VM_SCENARIOS)
 
