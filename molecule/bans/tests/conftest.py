@@ -25,7 +25,7 @@ with socket.create_connection((sys.argv[1], 22), 3, (sys.argv[2], 0)) as caller:
 NUMBERS = itertools.count(10)
 
 
-def until(question, seconds=15):
+def until(question, seconds=60):
     """The first answer that is true, or the last one."""
     end = time.monotonic() + seconds
     while not (answer := question()) and time.monotonic() < end:
