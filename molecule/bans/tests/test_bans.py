@@ -210,10 +210,10 @@ def test_an_open_session_of_ssh_goes_on(gate, stranger, inside):
     guesser, machine = stranger(), inside["stranger"]
     key = machine.check_output("test -e /root/key || ssh-keygen -q -t ed25519 -N '' -f /root/key; cat /root/key.pub")
     gate.check_output(f"grep -qF '{key}' /root/.ssh/authorized_keys || echo '{key}' >> /root/.ssh/authorized_keys")
-    login = (f"ssh -o ConnectTimeout=SECONDS -b {guesser.address} -i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no"
-             f" -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR root@{guesser.gate}")
-    session = f"{login.replace('SECONDS', '20')} {shlex.quote('for i in $(seq 120); do echo alive $i; sleep 1; done')} > /root/said 2>&1"
-    session = shlex.quote(session.replace("$", "$$"))
+    login = (f"ssh -b {guesser.address} -i /root/key -o BatchMode=yes -o StrictHostKeyChecking=no"
+             f" -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=5 root@{guesser.gate}")
+    count = shlex.quote("for i in $(seq 120); do echo alive $i; sleep 1; done")
+    session = shlex.quote(f"{login} {count} > /root/said 2>&1".replace("Timeout=5", "Timeout=20").replace("$", "$$"))
     machine.check_output(f"rm -f /root/said; systemd-run --quiet --unit session --collect sh -c {session}")
 
     def said() -> int:
@@ -223,7 +223,7 @@ def test_an_open_session_of_ssh_goes_on(gate, stranger, inside):
     gate.check_output(f"fail2ban-client set login banip {guesser.address}")
     before = said()
 
-    assert "timed out" in machine.run(f"{login.replace('SECONDS', '5')} true").stderr
+    assert "timed out" in machine.run(f"{login} true").stderr
     assert guesser.silence()
     assert until(lambda: said() > before + 3)
     machine.check_output("systemctl stop session")
