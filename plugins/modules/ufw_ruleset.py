@@ -267,7 +267,7 @@ def main() -> None:
         return module.run_command(command)[0] == 0
 
     def output(command: list[str]) -> str:
-        rc, out, _ = module.run_command(command)
+        rc, out = module.run_command(command)[:2]
         return out if rc == 0 else ""
 
     def run(command: list[str]) -> None:

@@ -18,14 +18,16 @@ NETWORKS = {"IPv4": f"198.18.{RUN}.{{}}", "IPv6": f"2001:db8:51::{RUN}:{{}}"}
 ADMIN = {"IPv4": "198.19.0.250", "IPv6": "2001:db8:51::250"}
 HELLO = """
 import socket, sys
-with socket.create_connection((sys.argv[1], 22), 3, (sys.argv[2], 0)) as caller:
+with socket.create_connection((sys.argv[1], 22), float(sys.argv[3]), (sys.argv[2], 0)) as caller:
     print(caller.recv(20).decode())
 """
+# Seconds after which nobody answers, and those that an answer may take where one is expected: a machine may be busy.
+SILENCE, PATIENCE = 3, 20
 # No two tests come from the same address: bans last longer than tests.
 NUMBERS = itertools.count(10)
 
 
-def until(question, seconds=15):
+def until(question, seconds=60):
     """The first answer that is true, or the last one."""
     end = time.monotonic() + seconds
     while not (answer := question()) and time.monotonic() < end:
@@ -39,11 +41,11 @@ class Stranger:
     def __init__(self, machine, gate: str, address: str) -> None:
         self.machine, self.gate, self.address = machine, gate, address
 
-    def ask(self, path: str = "/", *options: str, scheme: str = "https") -> int:
+    def ask(self, path: str = "/", *options: str, scheme: str = "https", patience: float = PATIENCE) -> int:
         """The status of the answer; 0 for silence."""
         target = f"[{self.gate}]" if ":" in self.gate else self.gate
-        words = ["curl", "--silent", "--insecure", "--globoff", "--max-time", "3", "--interface", self.address,
-                 "--resolve", f"{SITE}:443:{target}", "--resolve", f"{SITE}:80:{target}",
+        words = ["curl", "--silent", "--insecure", "--globoff", "--max-time", str(patience),
+                 "--interface", self.address, "--resolve", f"{SITE}:443:{target}", "--resolve", f"{SITE}:80:{target}",
                  "--output", "/dev/null", "--write-out", "%{http_code}", *options,
                  f"{scheme}://{SITE}{path}"]
         done = self.machine.run(shlex.join(words))
@@ -54,16 +56,20 @@ class Stranger:
     def served(self) -> bool:
         return self.ask() == 200
 
+    def silence(self) -> bool:
+        return self.ask(patience=SILENCE) == 0
+
     def ssh(self, user: str = "nobody-here") -> str:
         """What sshd says to a login without a key."""
         words = ["ssh", "-b", self.address, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o",
-                 "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=3", "-o", "PreferredAuthentications=none",
-                 f"{user}@{self.gate}", "true"]
+                 "UserKnownHostsFile=/dev/null", "-o", f"ConnectTimeout={PATIENCE}", "-o",
+                 "PreferredAuthentications=none", f"{user}@{self.gate}", "true"]
         return self.machine.run(shlex.join(words)).stderr
 
-    def reaches_ssh(self) -> bool:
+    def reaches_ssh(self, patience: float = PATIENCE) -> bool:
         """Whether sshd says hello. Who goes away then has not tried anything."""
-        return self.machine.run(f"python3 -c '{HELLO}' {self.gate} {self.address}").stdout.startswith("SSH-2.0")
+        heard = self.machine.run(f"python3 -c '{HELLO}' {self.gate} {self.address} {patience}").stdout
+        return heard.startswith("SSH-2.0")
 
     # One refused attempt at each thing that is watched.
     def try_ssh(self):
@@ -94,7 +100,9 @@ class Bans:
         return len(re.findall(rf"\[{jail}\] Found {re.escape(address)} ", log))
 
     def of(self, jail: str) -> list[str]:
-        return self.gate.check_output(f"fail2ban-client get {jail} banip").split()
+        # While fail2ban starts it answers, and has no jails yet.
+        done = self.gate.run(f"fail2ban-client get {jail} banip")
+        return done.stdout.split() if done.succeeded else []
 
     def anywhere(self, address: str) -> list[str]:
         jails = self.gate.check_output("fail2ban-client status").rsplit(":", 1)[-1].replace(",", " ").split()

@@ -14,6 +14,7 @@ SCAN = (Path(__file__).parents[3] / "tests/testinfra/probes/scan.py").read_text(
 ASK = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as caller:
+    caller.settimeout(30)
     print(caller.recv(100).decode().strip())
 """
 

@@ -74,7 +74,7 @@ def test_the_status_of_ufw_shows_each_address_with_its_name(gate, lab):
 def test_a_name_without_address_is_closed_and_alerted(gate):
     """The unit fails, and the journal says which name, as an error."""
     assert look_up(gate) == 1
-    said = gate.check_output("journalctl -u firewall-names -p err -n 5 -o cat --no-pager")
+    said = gate.check_output("journalctl --sync; journalctl -u firewall-names -p err -n 5 -o cat --no-pager")
     assert "gone.example.org has no address: it is closed" in said
     assert "firewall-names.service" in gate.check_output("systemctl list-units --failed --plain --no-legend")
     assert "archive.example.org" not in said
@@ -95,7 +95,7 @@ def test_a_name_follows_its_address(gate, archive, lab, hosts):
     look_up(gate)
     assert ask(gate, old, 80, "ip netns exec app")
     assert "archive.example.org has no address at present: closed in" in gate.check_output(
-        "journalctl -u firewall-names -p warning -n 9 -o cat --no-pager")
+        "journalctl --sync; journalctl -u firewall-names -p warning -n 9 -o cat --no-pager")
 
     grow_old(gate, 500)
     assert look_up(gate) == 1

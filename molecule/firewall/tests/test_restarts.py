@@ -25,12 +25,12 @@ mkdir -p /etc/fail2ban/jail.d
 printf '[sshd]\\nenabled = true\\nbackend = systemd\\nbanaction = nftables[type=multiport]\\nbantime = 1h\\n' \
     > /etc/fail2ban/jail.d/zz-test.local
 systemctl restart fail2ban
-for n in 1 2 3 4 5 6 7 8 9 10; do fail2ban-client ping && break; sleep 1; done
+for n in $(seq 60); do fail2ban-client get sshd banip && break; sleep 1; done
 fail2ban-client set sshd banip 198.51.100.66
 systemctl start lxd
 lxc network show testlxd >/dev/null 2>&1 ||
     lxc network create testlxd ipv4.address=10.93.0.1/24 ipv4.nat=true ipv6.address=none""")
-    gate.check_output("for n in 1 2 3 4 5; do nft list ruleset | grep -q 198.51.100.66 && break; sleep 1; done")
+    gate.check_output("for n in $(seq 60); do nft list ruleset | grep -q 198.51.100.66 && break; sleep 1; done")
     yield
     gate.run("fail2ban-client unban --all; lxc network delete testlxd; systemctl stop fail2ban lxd lxd.socket;"
              " rm /etc/fail2ban/jail.d/zz-test.local")
@@ -38,8 +38,8 @@ lxc network show testlxd >/dev/null 2>&1 ||
 
 def settled(gate):
     """The rules, when everybody who was restarted is done."""
-    gate.run("for n in $(seq 20); do fail2ban-client ping && lxc network list && break; sleep 1; done")
-    gate.run("for n in $(seq 20); do nft list ruleset | grep -q 198.51.100.66 && break; sleep 0.5; done")
+    gate.run("for n in $(seq 60); do fail2ban-client get sshd banip && lxc network list && break; sleep 1; done")
+    gate.run("for n in $(seq 120); do nft list ruleset | grep -q 198.51.100.66 && break; sleep 0.5; done")
     return rules(gate)
 
 
@@ -134,10 +134,12 @@ def test_a_policy_that_lets_everything_in_is_noticed(gate, play, policy):
 
 
 TRY = """
-import socket, sys, time
-seen, tries, end = 0, 0, time.monotonic() + float(sys.argv[3])
-while time.monotonic() < end:
+import os, socket, sys, time
+seen = tries = 0
+while not os.path.exists("/run/knock.stop"):
     tries += 1
+    if tries == 2:
+        open("/run/knock.begun", "w").close()
     try:
         socket.create_connection((sys.argv[1], int(sys.argv[2])), 0.05).close()
         seen += 1
@@ -153,28 +155,30 @@ def knocking(gate, stranger, lab):
     start = "systemd-run -q --unit archive8080 /usr/local/bin/who 8080"
     stranger.check_output(f"systemctl is-active -q archive8080 || {start}")
 
-    def begin(seconds, then):
-        gate.check_output("cat > /run/knock.py <<'EOF'\n" + TRY + "\nEOF")
+    def meanwhile(act):
+        gate.check_output("rm -f /run/knock*; cat > /run/knock.py <<'EOF'\n" + TRY + "\nEOF")
         gate.check_output("systemd-run -q --unit knock --property StandardOutput=file:/run/knocked"
-                          " ip netns exec app python3 /run/knock.py %s 8080 %s",
-                          lab.machines["stranger"].address, str(seconds))
-        then()
-        gate.check_output("while systemctl is-active -q knock; do sleep 0.2; done")
+                          " ip netns exec app python3 /run/knock.py %s 8080", lab.machines["stranger"].address)
+        gate.check_output("timeout 60 sh -c 'until test -e /run/knock.begun; do sleep 0.1; done'")
+        try:
+            act()
+        finally:
+            gate.check_output("touch /run/knock.stop; while systemctl is-active -q knock; do sleep 0.2; done")
         came, tried = map(int, gate.check_output("cat /run/knocked").split())
         assert tried > 20
         return came
 
-    return begin
+    return meanwhile
 
 
 @pytest.mark.control("NET-4", "NET-6")
 def test_nothing_comes_through_while_ufw_starts_anew(gate, play, knocking):
     """A change of logging needs a restart. By ufw's own, who waits for the moment gets through, and stays."""
     before = rules(gate)
-    assert knocking(4, lambda: gate.check_output("/lib/ufw/ufw-init force-stop; sleep 0.5; /lib/ufw/ufw-init start"))
+    assert knocking(lambda: gate.check_output("/lib/ufw/ufw-init force-stop; sleep 1; /lib/ufw/ufw-init start"))
 
     done = []
-    assert knocking(20, lambda: done.append(play(firewall_logging="medium"))) == 0
+    assert knocking(lambda: done.append(play(firewall_logging="medium"))) == 0
 
     assert done[0].returncode == 0, done[0].stdout
     assert "changed=1 " in done[0].stdout
@@ -184,14 +188,30 @@ def test_nothing_comes_through_while_ufw_starts_anew(gate, play, knocking):
 
 
 @pytest.mark.control("NET-1")
-def test_who_changes_a_rule_meanwhile_waits(gate, play):
+def test_who_changes_a_rule_meanwhile_waits(gate, play, start):
     """`ufw` writes all rules that it has read before: side by side, one of the two would undo the other."""
-    hold = "import fcntl, time; f = open('/run/ufw.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX); time.sleep(12)"
-    gate.check_output(f'systemd-run -q --unit hold python3 -c "{hold}"')
-    done = play(firewall_rules=["allow 6000/tcp"])
+    hold = ("import fcntl, os, time; f = open('/run/ufw.lock', 'w'); fcntl.lockf(f, fcntl.LOCK_EX)\n"
+            "open('/run/held', 'w').close(); end = time.time() + 300\n"
+            "while not os.path.exists('/run/go') and time.time() < end: time.sleep(0.2)")
+    # It asks for the lock too, every few minutes.
+    gate.check_output("systemctl stop firewall-names.timer; rm -f /run/held /run/go")
+    gate.check_output("systemd-run -q --unit hold python3 -c %s", hold)
+    gate.check_output("timeout 60 sh -c 'until test -e /run/held; do sleep 0.1; done'")
+    run = start(firewall_rules=["allow 6000/tcp"])
     try:
-        assert not gate.service("hold").is_running, "it did not wait, or was too slow to prove anything"
-        assert done.returncode == 0, done.stdout
+        # Somebody else has the file open: the module, on its way to the lock.
+        waits = "test \"$(find /proc/[0-9]*/fd -lname /run/ufw.lock 2>/dev/null | wc -l)\" -ge 2"
+        gate.check_output(f"timeout 240 sh -c 'until {waits}; do sleep 0.2; done'")
+        gate.check_output("sleep 5")
+        assert run.poll() is None, "it did not wait"
+        assert "6000" not in gate.check_output("cat /etc/ufw/user.rules")
+        gate.check_output("touch /run/go")
+        output, _ = run.communicate(timeout=300)
+        assert run.returncode == 0, output
         assert "6000/tcp" in gate.check_output("ufw status")
     finally:
+        gate.check_output("touch /run/go")
+        if run.poll() is None:
+            run.wait(300)
         assert play().returncode == 0
+        gate.check_output("systemctl start firewall-names.timer")

@@ -119,7 +119,8 @@ def test_packages_come_through_it_and_over_the_line_once(inside, world, proxy, g
     try:
         client.check_output(get)
     finally:
-        world.check_output("systemd-run --quiet --unit world /usr/local/bin/world /srv/world; sleep 2")
+        world.check_output("systemd-run --quiet --unit world /usr/local/bin/world /srv/world;"
+                           " timeout 60 sh -c 'until ss -Hltn sport = :80 | grep -q .; do sleep 0.2; done'")
     assert len(requests(world)) == before
 
 

@@ -394,15 +394,15 @@ def abandoned(command, altered, server, login):
 
 
 def test_the_host_helps_itself_when_ansible_is_killed(abandoned, server, becomes_root_again):
-    abandoned(6)
+    abandoned(12)
 
-    assert becomes_root_again(30)
+    assert becomes_root_again(60)
     assert "putting the old settings back" in server.check_output("journalctl --unit securebox-rollback-harm.service")
 
 
 def test_the_host_helps_itself_after_a_reset(abandoned, login, lab, server, becomes_root_again):
     """The timer is a file: who resets the machine from the provider's panel finds the old settings."""
-    abandoned(10)
+    abandoned(20)
     lxd.lxc("restart", "--force", paths.instance(lab.name, "shell"))
 
     assert becomes_root_again(90)

@@ -179,19 +179,20 @@ def test_the_connection_can_be_reset(ansible, work):
 def test_what_a_module_is_given_shows_in_no_process_list(host, task):
     """Polled on the server, which sees its own processes and the containers', while a module works with a secret."""
     poll = (
-        "import glob, time\nend = time.time() + 12\nseen = set()\n"
-        "while time.time() < end:\n"
+        "import glob, os, time\nend = time.time() + 300\nseen = set()\n"
+        "while time.time() < end and not os.path.exists('/tmp/looked'):\n"
         "    for path in glob.glob('/proc/[0-9]*/cmdline') + glob.glob('/proc/[0-9]*/environ'):\n"
         "        try:\n            text = open(path, 'rb').read()\n        except OSError:\n            continue\n"
         "        seen |= {word for word in (b'canary-' + b'7c1f', b'bystander-' + b'7c1f') if word in text}\n"
         "print(sorted(seen))\n"
     )
-    host.check_output(f"rm -f /tmp/seen; cat > /tmp/poll.py <<'P'\n{poll}\nP\n(exec < /dev/null > /tmp/seeing 2>&1; "
-                      "(python3 /tmp/poll.py; mv /tmp/seeing /tmp/seen) & )")
+    host.check_output(f"rm -f /tmp/seen /tmp/looked; cat > /tmp/poll.py <<'P'\n{poll}\nP\n"
+                      "(exec < /dev/null > /tmp/seeing 2>&1; (python3 /tmp/poll.py; mv /tmp/seeing /tmp/seen) & )")
 
     arguments = {"argv": ["sh", "-c", "cat > /dev/null; exec sleep 3"], "stdin": "canary-7c1f"}
     assert task("room1", "ansible.builtin.command", json.dumps(arguments))["rc"] == 0
     task("room1", "ansible.builtin.raw", ": bystander-7c1f; sleep 1")
 
+    host.check_output("touch /tmp/looked")
     seen = host.check_output("timeout 30 sh -c 'until [ -e /tmp/seen ]; do sleep 0.2; done'; cat /tmp/seen")
     assert seen == "[b'bystander-7c1f']", "the poller sees arguments, and the secret was not among them"

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 
 import pytest
-from web import SITE, Load, configured
+from web import SITE, Load, configured, reload, start
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -311,7 +311,7 @@ def test_maintenance_shows_a_page_and_tells_programs_when_to_come_back(gate, bro
 def test_a_dead_application_is_a_maintenance_page_and_its_return_is_noticed_at_once(wiki, browser, opened):
     wiki.check_output("systemctl stop wiki")
     dead = browser.get("/")
-    wiki.check_output("systemctl start wiki && sleep 1")
+    start(wiki)
     alive = browser.get("/")
 
     assert dead.status == 503
@@ -327,7 +327,7 @@ def test_a_dead_application_is_a_maintenance_page_and_its_return_is_noticed_at_o
 def test_a_reload_fails_no_request(gate, browser, opened):
     with Load(browser) as load:
         for _ in range(5):
-            gate.check_output("systemctl reload apache2 && sleep 1")
+            reload(gate)
 
     print(f"{load.requests} requests")
     assert load.failures == []
@@ -335,9 +335,9 @@ def test_a_reload_fails_no_request(gate, browser, opened):
 
 
 def shown(gate) -> str:
-    """The number of the certificate that Apache shows. A reload takes a moment."""
+    """The number of the certificate that Apache shows."""
     ask = f"openssl s_client -connect 127.0.0.1:443 -servername {SITE} </dev/null 2>/dev/null"
-    return gate.check_output(f"sleep 1; {ask} | openssl x509 -noout -serial")
+    return gate.check_output(f"{ask} | openssl x509 -noout -serial")
 
 
 @pytest.mark.control("PRX-4")
@@ -348,8 +348,9 @@ def test_a_switch_that_was_cut_off_before_apache_heard_of_it_is_finished(gate, o
     gate.check_output(
         "cd /etc/apache2/tls && mkdir store/other && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 "
         f"-nodes -days 90 -subj /CN={SITE} -keyout store/other/site.key -out store/other/site.crt 2>/dev/null && "
-        "ln -sfn store/other current && systemctl reload apache2"
+        "ln -sfn store/other current"
     )
+    reload(gate)
     other = shown(gate)
     gate.check_output(f"ln -sfn {was} /etc/apache2/tls/current")
 
@@ -368,7 +369,7 @@ def test_a_broken_configuration_does_not_replace_a_working_one(gate, browser, pl
     before = gate.check_output("sha256sum /etc/apache2/apache2.conf")
     broken = play(proxy_apache_extra_configuration=line)
     after = gate.check_output("sha256sum /etc/apache2/apache2.conf")
-    gate.check_output("systemctl reload apache2")
+    reload(gate)
 
     assert broken.returncode != 0
     assert before == after

@@ -141,6 +141,23 @@ class Load:
             thread.join()
 
 
+def reload(gate: t.Any) -> None:
+    """Apache, until it says that it goes on; those who served before have a moment to leave."""
+    gate.check_output(
+        "log=/var/log/apache2/error.log; known=$(stat -c %s $log); systemctl reload apache2;"
+        " for n in $(seq 600); do sleep 0.1;"
+        ' tail -c +$((known + 1)) $log | grep -q "resuming normal operations" && sleep 1 && exit 0; done; exit 1'
+    )
+
+
+def start(wiki: t.Any) -> None:
+    """The application, until it listens at its three ports."""
+    wiki.check_output(
+        "systemctl start wiki; for n in $(seq 600); do"
+        ' test "$(ss -Hltn "( sport >= 8443 and sport <= 8445 )" | wc -l)" -ge 3 && exit 0; sleep 0.1; done; exit 1'
+    )
+
+
 @contextlib.contextmanager
 def configured(gate: t.Any, old: str, new: str) -> t.Iterator[None]:
     """Apache with one word of its configuration changed, for a moment."""
@@ -148,8 +165,9 @@ def configured(gate: t.Any, old: str, new: str) -> t.Iterator[None]:
     gate.check_output(
         f"cp -p {path} /root/apache2.conf.kept && grep -q '{old}' {path} && sed -i 's#{old}#{new}#' {path}"
     )
-    gate.check_output("systemctl reload apache2 && sleep 1")
+    reload(gate)
     try:
         yield
     finally:
-        gate.check_output(f"mv /root/apache2.conf.kept {path} && systemctl reload apache2 && sleep 1")
+        gate.check_output(f"mv /root/apache2.conf.kept {path}")
+        reload(gate)

@@ -114,7 +114,7 @@ def down(lab: Lab, machine: Machine, *, force: bool = False) -> None:
 
 
 def reboot(lab: Lab, machine: Machine) -> None:
-    lxd.lxc("restart", "--timeout", "60", paths.instance(lab.name, machine.name))
+    lxd.lxc("restart", "--timeout", "240", paths.instance(lab.name, machine.name), timeout=300)
     wait_for(f"sshd of {machine.name}", lambda: ssh.banner(machine.address, machine.port), PATIENCE)
 
 

@@ -61,7 +61,11 @@ def kill_all(pid: int) -> None:
     with suppress(ProcessLookupError):
         # It starts no more meanwhile.
         os.kill(pid, signal.SIGSTOP)
-    children = [word for file in Path(f"/proc/{pid}/task").glob("*/children") for word in file.read_text().split()]
+    children = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        # A thread may have ended meanwhile.
+        with suppress(OSError):
+            children += file.read_text().split()
     for child in children:
         kill_all(int(child))
     with suppress(ProcessLookupError):

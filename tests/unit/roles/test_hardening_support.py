@@ -360,7 +360,21 @@ def test_units_that_a_boot_left_failed_are_said_until_they_are_mended(program, m
     machine.kernel("6.1.0-40-amd64")
     machine.failed = ["lxd.service", "later.service"]
     assert machine.look()["attention"] == [
-        "the first boot of kernel 6.1.0-40-amd64 on 2026-11-03T04:00:00Z left failed: lxd.service"
+        "the first boot of kernel 6.1.0-40-amd64 on 2026-11-03T04:00:00Z left failed: lxd.service",
+        "failed: later.service; look at: systemctl status later.service",
+    ]
+    machine.failed = []
+    assert machine.look()["attention"] == []
+
+
+def test_units_of_a_container_that_failed_are_said_too(program, machine):
+    """It has no boots of its own to note."""
+    machine.container = True
+    machine.failed = ["aidecheck.service", "certbot.service"]
+    found = machine.look()
+    assert found["failed"] == ["aidecheck.service", "certbot.service"]
+    assert found["attention"] == [
+        "failed: aidecheck.service, certbot.service; look at: systemctl status aidecheck.service"
     ]
     machine.failed = []
     assert machine.look()["attention"] == []

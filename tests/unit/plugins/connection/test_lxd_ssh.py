@@ -35,7 +35,11 @@ printf '%s\\n' "$*" >> "$(dirname "$0")/lxc-calls"
 [ -z "$LXC_SAYS" ] || { echo "$LXC_SAYS" >&2; exit "${LXC_EXIT:-1}"; }
 while [ "$1" != -- ]; do shift; done
 shift
-exec "$@"
+case "$LXC_LOSES" in
+stdout) "$@" > /dev/null ;;
+stderr) "$@" 2> /dev/null ;;
+*) exec "$@" ;;
+esac
 """
 STRANGE = ["plain", "two words", "it's", 'say "x"', "a`b`", "$HOME", "x;y&z|", "new\nline", "-dash", "täst", "b\\s"]
 NAME = "securebox.stack.lxd_ssh"
@@ -100,6 +104,27 @@ def test_a_command_arrives_as_it_was_written(box, text):
 def test_the_commands_own_exit_code_comes_back(box, code):
     """255 too, which ssh answers when it fails itself: a command must not look like a broken connection."""
     assert box.connect().exec_command(f"echo out; echo err >&2; exit {code}") == (code, b"out\n", b"err\n")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_lxd_loses_is_no_success(box, stream):
+    """An empty answer would be taken for the command's own: a file without content, a module that said nothing."""
+    box.monkeypatch.setenv("LXC_LOSES", stream)
+
+    with pytest.raises(AnsibleConnectionFailure, match=r"lost what a command in web1 has said.*run the playbook again"):
+        box.connect().exec_command("echo out")
+
+
+def test_a_command_whose_container_goes_down_has_no_end(box):
+    """Killed, as by a reboot: what it has said until then counts."""
+    assert box.connect().exec_command("echo out; kill -KILL $PPID; sleep 1")[:2] == (137, b"out\n")
+
+
+def test_what_is_written_behind_the_end_is_kept(box):
+    """By something in the background, which still has the output."""
+    code, out, _ = box.connect().exec_command("(sleep 0.5; echo late) & echo early")
+
+    assert (code, out) == (0, b"early\nlate\n")
 
 
 def test_ssh_failing_is_a_broken_connection(box):

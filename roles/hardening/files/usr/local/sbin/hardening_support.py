@@ -371,6 +371,12 @@ def boot_attention(found: dict[str, t.Any] | None) -> list[str]:
     return [f"{what} left failed: {', '.join(found['still_failed'])}"] if found["still_failed"] else []
 
 
+def failed_attention(failed: list[str], booted: dict[str, t.Any] | None) -> list[str]:
+    """Units that failed later: a check that found something, as of files that have changed, is one of them."""
+    since = [unit for unit in failed if unit not in (booted or {}).get("still_failed", [])]
+    return [f"failed: {', '.join(since)}; look at: systemctl status {since[0]}"] if since else []
+
+
 # -- all of it -----------------------------------------------------------------------------------------------------
 
 
@@ -410,6 +416,7 @@ def look(machine: Machine, today: datetime.date, warn_days: int | None = None) -
     )
     again = restart(machine, packages, container)
     booted = None if container else boot(machine)
+    failed = failed_units(machine)
     needs = [f"needs restart: {'; '.join(again['reasons'])}"] if again["needed"] else []
     return {
         "date": today.isoformat(),
@@ -419,7 +426,14 @@ def look(machine: Machine, today: datetime.date, warn_days: int | None = None) -
         "support": entries,
         "restart": again,
         "boot": booted,
-        "attention": [*support_attention(entries), *needs, *boot_attention(booted), *table_attention(table, today)],
+        "failed": failed,
+        "attention": [
+            *support_attention(entries),
+            *needs,
+            *boot_attention(booted),
+            *failed_attention(failed, booted),
+            *table_attention(table, today),
+        ],
     }
 
 
