@@ -34,7 +34,7 @@ def supported(site: Site) -> t.Iterator[Problem]:
     if server.release not in known:
         yield _server(
             site,
-            "the release is not supported: Debian 12 or 13 (tested), Ubuntu 22.04 or 24.04",
+            "the release is not supported: Debian 12 (tested), Debian 13, Ubuntu 22.04 or 24.04",
             f"{server.distribution or 'unknown'} {server.release}",
         )
     if server.architecture not in ARCHITECTURES:

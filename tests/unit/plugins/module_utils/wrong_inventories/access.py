@@ -86,7 +86,7 @@ WRONG = {
         ["hardening_timezone", "Europe/Atlantis", "Europe/Oslo"],
     ),
     "no Python": ({}, {"python": ""}, ["server hospital", "Python is missing", "apt-get install python3"]),
-    "unsupported release": ({}, {"release": "11"}, ["server hospital", "debian 11", "Debian 12 or 13"]),
+    "unsupported release": ({}, {"release": "11"}, ["server hospital", "debian 11", "Debian 12 (tested), Debian 13"]),
     "unsupported distribution": ({}, {"distribution": "rocky", "release": "9.4"}, ["rocky 9.4", "not supported"]),
     "unsupported architecture": ({}, {"architecture": "armv7l"}, ["armv7l", "architecture is not supported"]),
     "no LXD": ({}, {"lxd": "missing"}, ["server hospital", "LXD is neither installed nor"]),
