@@ -44,8 +44,12 @@ def login(lab):
         address = lab.machines[machine].address
         given = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
                  "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", "ControlPath=none", "-i", str(lab.key)]
-        return subprocess.run(["ssh", *options, *given, "-p", str(port), f"{user}@{address}", command],
-                              capture_output=True, text=True, timeout=30, check=False)
+        words = ["ssh", *options, *given, "-p", str(port), f"{user}@{address}", command]
+        try:
+            return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        except subprocess.TimeoutExpired:
+            # A shell that never answers lets nobody in either.
+            return subprocess.CompletedProcess(words, 255, "", "timed out")
 
     return attempt
 
