@@ -389,7 +389,7 @@ def abandoned(command, altered, server, login):
     """A harmful change, made to its end, whose run was killed before it could log in."""
 
     def make(seconds: int) -> None:
-        pause = ["sh", "-c", "test ! -e /var/lib/securebox/rollback/harm/armed || sleep 3"]
+        pause = ["sh", "-c", "test ! -e /var/lib/securebox/rollback/harm/armed || sleep 10"]
         with subprocess.Popen(command([altered("^Port .*", "Port 9")], [*RESTART, pause], seconds), text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
             while not server.run("sshd -T | grep -qx 'port 9' && ss -Hltn sport = :9 | grep -q LISTEN").succeeded:
@@ -401,18 +401,18 @@ def abandoned(command, altered, server, login):
 
 
 def test_the_host_helps_itself_when_ansible_is_killed(abandoned, server, becomes_root_again):
-    abandoned(12)
+    abandoned(40)
 
-    assert becomes_root_again(60)
+    assert becomes_root_again(180)
     assert "putting the old settings back" in server.check_output("journalctl --unit securebox-rollback-harm.service")
 
 
 def test_the_host_helps_itself_after_a_reset(abandoned, login, lab, server, becomes_root_again):
     """The timer is a file: who resets the machine from the provider's panel finds the old settings."""
-    abandoned(20)
+    abandoned(40)
     lxd.lxc("restart", "--force", paths.instance(lab.name, "shell"))
 
-    assert becomes_root_again(90)
+    assert becomes_root_again(180)
     assert "putting the old settings back" in server.check_output("journalctl --boot --unit securebox-rollback-harm")
 
 
