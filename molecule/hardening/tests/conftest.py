@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,22 @@ def login(lab):
             return subprocess.CompletedProcess(words, 255, "", "timed out")
 
     return attempt
+
+
+@pytest.fixture(scope="session")
+def listening():
+    """The lines of `ss`, which says nothing where it was interrupted, and is asked again then. Something always
+    listens, by TCP and by UDP: ask for one of them at a time."""
+
+    def ask(machine, options: str = "-Hltn") -> list[str]:
+        for _ in range(20):
+            lines = machine.check_output(f"ss {options}").splitlines()
+            if lines:
+                return lines
+            time.sleep(0.5)
+        raise AssertionError("ss says nothing")
+
+    return ask
 
 
 @pytest.fixture(scope="session")

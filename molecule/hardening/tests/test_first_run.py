@@ -84,7 +84,9 @@ def silent_port(bare):
     bare.run("systemctl stop silent")
 
 
-def test_a_first_run_whose_ansible_is_killed_is_undone_by_the_host(start, few, bare, as_delivered, silent_port):
+def test_a_first_run_whose_ansible_is_killed_is_undone_by_the_host(
+    start, few, bare, as_delivered, silent_port, listening
+):
     """After all is in force, before anybody could confirm it: root is refused by then, and at another port.
 
     (It is patient with the silent port: if it gave up before it is killed, it would put the settings back itself.)"""
@@ -97,7 +99,7 @@ def test_a_first_run_whose_ansible_is_killed_is_undone_by_the_host(start, few, b
             time.sleep(0.3)
         kill_all(run.pid)
     assert "port 822" in bare.check_output("sshd -T").splitlines()
-    assert "[::]:22" not in bare.check_output(SAME["ports"]).split()
+    assert "[::]:22" not in [line.split()[3] for line in listening(bare)]
 
     deadline = time.monotonic() + SECONDS + 240
     while bare.file(state).exists and time.monotonic() < deadline:
