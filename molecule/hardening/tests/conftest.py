@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,14 @@ ADMIN, PORT = "alice", 822
 @pytest.fixture(scope="session")
 def server(inside):
     return inside["shell"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_rush(inside):
+    """Ten minutes after their first run all servers would read all of their files at the same moment, in the middle of
+    the tests. Where one needs a database, it makes it; the server itself is left to its own ways."""
+    for name in ("next", "worker", "takeover1", "takeover2", "takeover3"):
+        inside[name].run("systemctl stop hardening-integrity-accept.service")
 
 
 @pytest.fixture(scope="module", params=["shell", "next"])
@@ -44,10 +53,30 @@ def login(lab):
         address = lab.machines[machine].address
         given = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
                  "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", "ControlPath=none", "-i", str(lab.key)]
-        return subprocess.run(["ssh", *options, *given, "-p", str(port), f"{user}@{address}", command],
-                              capture_output=True, text=True, timeout=30, check=False)
+        words = ["ssh", *options, *given, "-p", str(port), f"{user}@{address}", command]
+        try:
+            return subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        except subprocess.TimeoutExpired:
+            # A shell that never answers lets nobody in either.
+            return subprocess.CompletedProcess(words, 255, "", "timed out")
 
     return attempt
+
+
+@pytest.fixture(scope="session")
+def listening():
+    """The lines of `ss`, which says nothing where it was interrupted, and is asked again then. Something always
+    listens, by TCP and by UDP: ask for one of them at a time."""
+
+    def ask(machine, options: str = "-Hltn") -> list[str]:
+        for _ in range(20):
+            lines = machine.check_output(f"ss {options}").splitlines()
+            if lines:
+                return lines
+            time.sleep(0.5)
+        raise AssertionError("ss says nothing")
+
+    return ask
 
 
 @pytest.fixture(scope="session")

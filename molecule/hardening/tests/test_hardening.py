@@ -53,12 +53,12 @@ def test_a_key_in_the_home_directory_opens_nothing(login, server):
 
 
 @pytest.mark.control("SSH-1")
-def test_sshd_listens_at_its_own_port_only(server):
+def test_sshd_listens_at_its_own_port_only(server, listening):
     """The port that every scanner tries first is closed, in both protocols."""
-    listening = server.check_output("ss -Hltn | awk '{print $4}'").split()
+    addresses = [line.split()[3] for line in listening(server)]
 
-    assert {"0.0.0.0:822", "[::]:822"} <= set(listening)
-    assert not [address for address in listening if address.endswith(":22")]
+    assert {"0.0.0.0:822", "[::]:822"} <= set(addresses)
+    assert not [address for address in addresses if address.endswith(":22")]
 
 
 @pytest.mark.control("SSH-1")
@@ -112,10 +112,12 @@ def test_security_updates_install_by_themselves(inside, name):
 
 @pytest.mark.control("NET-7")
 @pytest.mark.parametrize("name", ["shell", "worker"])
-def test_names_are_not_taken_from_whoever_answers(inside, name):
+def test_names_are_not_taken_from_whoever_answers(inside, name, listening):
     """The resolver still resolves, but neither asks the local network nor answers it."""
     machine = inside[name]
-    assert not machine.check_output("ss -Hlntu sport = :5355 or sport = :5353")
+    addresses = [line.split()[3] for options in ("-Hltn", "-Hlun") for line in listening(machine, options)]
+
+    assert not [address for address in addresses if address.endswith((":5355", ":5353"))]
     assert machine.check_output("resolvectl query localhost")
 
 

@@ -70,7 +70,11 @@ def test_a_run_is_accepted_once_it_is_over(machine):
     """Ten minutes after its last change, and over a restart that comes before: the check after it takes the changes
     for right, and says so."""
     machine.check_output("hardening-integrity later; echo y > /usr/local/bin/of-a-run")
-    waiting = machine.check_output("systemctl show --property=ActiveState --value hardening-integrity-accept.service")
+    # It is only asked to start; it then stays in this state for ten minutes.
+    waiting = machine.check_output(
+        "for n in $(seq 60); do"
+        " state=$(systemctl show --property=ActiveState --value hardening-integrity-accept.service);"
+        " test \"$state\" != activating || break; sleep 0.5; done; echo $state")
     machine.check_output("systemctl stop hardening-integrity-accept.service")
     try:
         checked = machine.run("hardening-integrity check")

@@ -45,7 +45,7 @@ def integrity(site):
     def run(*options: str, elsewhere: Path | None = None, **variables) -> subprocess.CompletedProcess:
         command = ["ansible-playbook", "-i", str(site), "securebox.stack.integrity", *options,
                    "--extra-vars", json.dumps(variables)]
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
                               check=False, cwd=elsewhere or site, env={**os.environ, "ANSIBLE_NOCOLOR": "true"})
 
     return run

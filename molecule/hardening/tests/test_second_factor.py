@@ -15,7 +15,8 @@ SECRET = "3132333435363738393031323334353637383930"
 TOKEN = r"""
 set -eu
 mkdir -p /opt/token; cd /opt/token
-apt-get download -qq openssh-tests 2>/dev/null || { apt-get update -qq; apt-get download -qq openssh-tests; }
+fetch() { apt-get -qq -o Acquire::Retries=5 "$@" >&2; }
+fetch download openssh-tests 2>/dev/null || { fetch update; fetch download openssh-tests; }
 dpkg-deb --fsys-tarfile openssh-tests_*.deb | tar -xO ./usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so > token.so
 key() { name=$1; shift; ssh-keygen -q -t ed25519-sk -w /opt/token/token.so -N '' -C $name -f $name "$@"; }
 key verified -O verify-required

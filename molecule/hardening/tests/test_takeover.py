@@ -54,11 +54,11 @@ def test_the_settings_in_force_are_ours(taken):
 
 
 @pytest.mark.control("SSH-1")
-def test_the_doors_of_the_others_are_closed(taken, login, name):
+def test_the_doors_of_the_others_are_closed(taken, login, name, listening):
     """Neither their port nor their accounts open anything, with or without a password."""
-    listening = taken.check_output("ss -Hltn | awk '{print $4}'").split()
-    assert {"0.0.0.0:822", "[::]:822"} <= set(listening)
-    assert not [address for address in listening if address.endswith((":22", ":2222"))]
+    addresses = [line.split()[3] for line in listening(taken)]
+    assert {"0.0.0.0:822", "[::]:822"} <= set(addresses)
+    assert not [address for address in addresses if address.endswith((":22", ":2222"))]
 
     for user in ("root", "keeper", "debian"):
         assert "Permission denied (publickey)" in login("true", user, machine=name).stderr

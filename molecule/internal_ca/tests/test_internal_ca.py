@@ -38,7 +38,7 @@ def handshake(server, client, name: str, ca: str = CA) -> int:
     """Connect as the client to a server that shows its certificate: 0 when the client believes it."""
     listen = f"openssl s_server -accept 4433 -cert {CERTIFICATE} -key {KEY} -quiet -naccept 1"
     server.run(f"systemctl reset-failed shown; systemd-run --quiet --collect --unit shown {listen}")
-    server.check_output("timeout 10 sh -c 'until ss -ltn | grep -q :4433; do sleep 0.1; done'")
+    server.check_output("timeout 60 sh -c 'until ss -ltn | grep -q :4433; do sleep 0.1; done'")
     ask = f"openssl s_client -connect {name}:4433 -CAfile {ca} -verify_hostname {name} -verify_return_error"
     answer = client.run(f"sh -c '{ask} </dev/null'")
     server.run("systemctl stop shown")

@@ -35,7 +35,7 @@ def issued(authority):
     """How many certificates the authority has issued, and how many orders it has seen."""
 
     def count():
-        lines = authority.check_output("journalctl --unit pebble --output cat")
+        lines = authority.check_output("journalctl --sync && journalctl --unit pebble --output cat")
         return lines.count("Issued certificate serial"), lines.count("Added order")
 
     return count

@@ -124,6 +124,8 @@ def test_the_watch_fails_when_few_days_are_left(gate, play):
     fine = gate.run(watch)
     play(proxy_apache_certificate_warn_days=3000)
     late = gate.run(watch)
+    # The unit has ended, but its words may still be on their way.
+    gate.check_output("journalctl --sync")
     words = gate.check_output("journalctl --unit securebox-certificate-check.service --output cat --lines 20")
     play()
 

@@ -5,6 +5,7 @@
 import contextlib
 import ssl
 import subprocess
+import time
 
 import pytest
 from web import SITE, Load, configured, reload, start
@@ -262,8 +263,10 @@ def test_the_application_hears_the_real_client_and_nothing_that_it_claims(browse
 @pytest.mark.control("PRX-2")
 def test_the_log_has_the_clients_address_and_no_query(gate, browser, opened):
     """The proxy's disk is not encrypted, and queries name patients."""
-    browser.get("/logged?name=Alice", "--referer", f"https://{SITE}/?name=Alice")
-    line = gate.check_output("grep /logged /var/log/apache2/access.log | tail -n 1")
+    path = f"/logged-{time.time_ns()}"
+    browser.get(f"{path}?name=Alice", "--referer", f"https://{SITE}/?name=Alice")
+    # Apache logs after it has answered.
+    line = gate.check_output(f"timeout 30 sh -c 'until grep {path} /var/log/apache2/access.log; do sleep 0.2; done'")
 
     assert line.startswith(own_address(browser) + " ")
     assert gate.run("grep -r Alice /var/log/apache2").rc == 1

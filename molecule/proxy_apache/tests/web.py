@@ -141,13 +141,29 @@ class Load:
             thread.join()
 
 
+RELOAD = r"""
+log=/var/log/apache2/error.log
+known=$(stat -c %s $log)
+old=$(pgrep -P "$(cat /run/apache2/apache2.pid)")
+left() { for pid in $old; do if [ -e /proc/$pid ]; then return 1; fi; done; }
+
+systemctl reload apache2
+for n in $(seq 600); do
+    sleep 0.1
+    if tail -c +$((known + 1)) $log | grep -q "resuming normal operations"; then
+        sleep 1
+        for n in $(seq 100); do if left; then exit 0; fi; sleep 0.1; done
+        # A browser keeps its connection.
+        exit 0
+    fi
+done
+exit 1
+"""
+
+
 def reload(gate: t.Any) -> None:
-    """Apache, until it says that it goes on; those who served before have a moment to leave."""
-    gate.check_output(
-        "log=/var/log/apache2/error.log; known=$(stat -c %s $log); systemctl reload apache2;"
-        " for n in $(seq 600); do sleep 0.1;"
-        ' tail -c +$((known + 1)) $log | grep -q "resuming normal operations" && sleep 1 && exit 0; done; exit 1'
-    )
+    """Apache, until it says that it goes on; those who served before have some seconds to leave."""
+    gate.check_output(RELOAD)
 
 
 def start(wiki: t.Any) -> None:

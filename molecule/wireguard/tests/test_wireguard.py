@@ -19,11 +19,21 @@ INSIDE, INSIDE6 = "10.99.0.1", "fd99::1"
 OTHER_KEY = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo="
 OTHER_PEER = {"name": "other", "public_key": OTHER_KEY, "addresses": ["10.99.0.3"]}
 CLOSED = {"firewall_ssh_from": ["wg0"]}
+# Seconds that Ansible tries a tunnel that is meant to be dead. The way past it has to be found in that time as well.
+DEAD = 15
 
 ASK = """
 import socket, sys
 with socket.create_connection((sys.argv[1], 22), 4) as caller:
     print(caller.recv(8).decode())
+"""
+
+# Nobody answers, but it is counted. Far more than keeps a tunnel alive.
+SEND = """
+import socket, sys
+caller = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for _ in range(50):
+    caller.sendto(bytes(1000), (sys.argv[1], 9))
 """
 
 
@@ -44,6 +54,11 @@ def stranger(inside):
 
 def ssh_answers(machine, address):
     return machine.run(f"python3 -c '{ASK}' {address}").stdout.startswith("SSH-2.0")
+
+
+def reaches(machine, address):
+    """Who is meant to get in: a handshake that was lost is repeated after five seconds, which is more than one try."""
+    return any(ssh_answers(machine, address) for _ in range(5))
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +82,15 @@ def converge(lab, gate, play, tmp_path_factory):
     }}}}))
 
     # A shared connection through a tunnel that is gone says so after a quarter of a minute.
-    quick = {"ANSIBLE_TIMEOUT": "6",
-             "ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=5"}
+    quick = {"ANSIBLE_SSH_ARGS": "-C -o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=5"}
 
-    def run(*options, through_tunnel=False, **variables):
+    def run(*options, through_tunnel=False, patience=30, **variables):
         # Whom the limit on ssh has counted so far.
         gate.run("ufw reload")
         inventories = [tunnel] if through_tunnel else []
-        done = play("converge.yml", *options, inventories=inventories, environment=quick, **variables)
+        # Two handshakes of ssh, one within the other.
+        environment = {**quick, "ANSIBLE_TIMEOUT": str(patience)}
+        done = play("converge.yml", *options, inventories=inventories, environment=environment, **variables)
         gate.run("ufw reload")
         return done
 
@@ -94,7 +110,7 @@ def dial(desk, gate, public):
         desk.run("wg-quick down box")
         desk.check_output("umask 077; cat > /etc/wireguard/box.conf <<'EOF'\n" + "\n".join(lines) + "\nEOF")
         # The kernel's stand-in is sometimes asked before it listens; wg-quick takes everything back then.
-        desk.check_output("wg-quick up box 2>&1 || { sleep 1; wg-quick up box 2>&1; }")
+        desk.check_output("for n in 1 2 3 4 5; do wg-quick up box 2>&1 && break; sleep 2; done; wg show box >/dev/null")
 
     return up
 
@@ -107,27 +123,27 @@ def tunnel(dial, converge):
 @pytest.fixture
 def closed(converge, tunnel, stranger, desk, public):
     """ssh only in the tunnel; before and afterwards everywhere."""
-    assert ssh_answers(stranger, public[0])
+    assert reaches(stranger, public[0])
     done = converge(through_tunnel=True, **CLOSED)
     assert done.returncode == 0, done.stdout
     yield done
     opened = converge(through_tunnel=True)
     assert opened.returncode == 0, opened.stdout
-    assert ssh_answers(stranger, public[0])
+    assert reaches(stranger, public[0])
 
 
 @pytest.mark.control("NET-10")
 def test_a_peer_comes_in_and_who_has_another_key_does_not(dial, desk):
     dial()
-    assert ssh_answers(desk, INSIDE)
-    assert ssh_answers(desk, INSIDE6)
+    assert reaches(desk, INSIDE)
+    assert reaches(desk, INSIDE6)
 
     desk.check_output("umask 077; wg genkey > /etc/wireguard/wrong")
     dial(private="/etc/wireguard/wrong")
     assert not ssh_answers(desk, INSIDE)
 
     dial()
-    assert ssh_answers(desk, INSIDE)
+    assert reaches(desk, INSIDE)
 
 
 @pytest.mark.control("NET-10")
@@ -154,7 +170,7 @@ def test_ssh_answers_in_the_tunnel_only(closed, gate, desk, stranger, public):
         assert not ssh_answers(stranger, address)
         assert not ssh_answers(desk, address)
     for address in (INSIDE, INSIDE6):
-        assert ssh_answers(desk, address)
+        assert reaches(desk, address)
         # By the right address, and not through the tunnel.
         stranger.run(f"ip route replace {address} via {public[1] if ':' in address else public[0]}")
         assert not ssh_answers(stranger, address)
@@ -177,13 +193,13 @@ def test_with_a_wrong_key_ssh_is_open_again_by_itself(dial, converge, desk, stra
     dial(private="/etc/wireguard/wrong")
     before = gate.check_output("ufw show added")
 
-    failed = converge(through_tunnel=True, **CLOSED)
+    failed = converge(through_tunnel=True, patience=DEAD, **CLOSED)
 
     assert failed.returncode != 0
     assert f"do not let root in at port 22 of {INSIDE}" in failed.stdout
     assert "The old settings are back" in failed.stdout
     assert gate.check_output("ufw show added") == before
-    assert all(ssh_answers(stranger, address) for address in public)
+    assert all(reaches(stranger, address) for address in public)
     # With the right one it is a matter of a moment.
     dial()
     assert converge(through_tunnel=True, **CLOSED).returncode == 0
@@ -196,7 +212,7 @@ def test_the_inventory_of_the_tunnel_finds_a_server_whose_tunnel_is_down(dial, d
     """As one that was installed anew: it is reached by its public address, and made what the inventory says."""
     desk.run("wg-quick down box")
 
-    done = converge(through_tunnel=True)
+    done = converge(through_tunnel=True, patience=DEAD)
 
     assert done.returncode == 0, done.stdout
     assert re.search(r"gate +: ok=\d+ +changed=0", done.stdout), done.stdout
@@ -217,21 +233,29 @@ def test_who_removes_the_peer_that_one_comes_through_gets_it_back(closed, conver
     assert gate.check_output("cat /etc/wireguard/wg0.conf") == before
 
 
+def received(gate):
+    """The bytes that came from each peer."""
+    lines = gate.check_output("wg show wg0 transfer").splitlines()
+    return {key: int(came) for key, came, _ in map(str.split, lines)}
+
+
 @pytest.mark.control("NET-10")
 def test_another_peer_ends_nobodys_session(tunnel, converge, gate, desk):
     """Peers come and go while the tunnel runs."""
-    assert ssh_answers(desk, INSIDE)
+    assert reaches(desk, INSIDE)
     mine = desk.check_output("cat /etc/wireguard/public")
-    handshakes = gate.check_output("wg show wg0 latest-handshakes")
-    assert not re.search(rf"{re.escape(mine)}\s+0$", handshakes, re.M)
+    desk.check_output(f"python3 -c '{SEND}' {INSIDE}")
+    before = received(gate)
 
     peer = {"name": "desk", "public_key": mine, "addresses": ["10.99.0.2", INSIDE6[:-1] + "2"]}
     done = converge(wireguard_peers=[peer, OTHER_PEER])
+    after = received(gate)
 
     assert done.returncode == 0, done.stdout
     assert "+# other" in done.stdout
-    assert set(handshakes.splitlines()) < set(gate.check_output("wg show wg0 latest-handshakes").splitlines())
-    assert ssh_answers(desk, INSIDE)
+    assert set(after) == {mine, OTHER_KEY}
+    assert after[mine] >= before[mine] > 0, "a peer that went and came again is counted from the beginning"
+    assert reaches(desk, INSIDE)
     assert converge().returncode == 0
     assert OTHER_KEY not in gate.check_output("wg show wg0 peers")
 
@@ -249,7 +273,7 @@ def test_a_preshared_key_is_needed_and_shown_nowhere(dial, converge, desk, gate)
     dial()
     assert not ssh_answers(desk, INSIDE)
     dial(preshared=secret)
-    assert ssh_answers(desk, INSIDE)
+    assert reaches(desk, INSIDE)
 
     done = converge("-vvv")
     assert done.returncode == 0, done.stdout[-3000:]
@@ -261,9 +285,11 @@ def test_a_preshared_key_is_needed_and_shown_nowhere(dial, converge, desk, gate)
 def test_it_comes_up_again_by_itself(gate, desk, dial):
     """At boot, and after somebody stopped it."""
     assert gate.service("wg-quick@wg0").is_enabled
-    gate.check_output("systemctl restart wg-quick@wg0")
+    # The kernel's stand-in may fail the first time here too; systemd tries again.
+    gate.run("systemctl restart wg-quick@wg0")
+    gate.check_output("for n in $(seq 60); do systemctl -q is-active wg-quick@wg0 && exit 0; sleep 1; done; exit 1")
     dial()
-    assert ssh_answers(desk, INSIDE)
+    assert reaches(desk, INSIDE)
 
 
 @pytest.mark.control("NET-10")
@@ -305,4 +331,4 @@ def test_without_peers_there_is_no_tunnel(converge, gate, desk, dial):
     assert re.search(r"gate +: ok=\d+ +changed=0", converge(wireguard_peers=[]).stdout)
 
     assert converge().returncode == 0
-    assert ssh_answers(desk, INSIDE) or dial() or ssh_answers(desk, INSIDE)
+    assert ssh_answers(desk, INSIDE) or dial() or reaches(desk, INSIDE)
