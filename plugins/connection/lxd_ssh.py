@@ -66,7 +66,7 @@ END = b"securebox.stack.lxd_ssh: end\n"
 SCRIPT = (
     f'echo "{INSIDE.decode().strip()}" >&2; /bin/sh -c "$1"; rc=$?; '
     f'[ "$rc" != 255 ] || {{ echo "{WAS_255.decode().strip()}" >&2; rc=254; }}; '
-    f'echo "{END.decode().strip()}"; sleep 0.02; exit "$rc"'
+    f'echo "{END.decode().strip()}"; sleep 0.05; exit "$rc"'
 )
 
 # What went wrong on the way inside, and what to do about it: the first that matches.
