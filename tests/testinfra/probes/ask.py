@@ -16,7 +16,8 @@ def script(questions):
     for name, question in questions.items():
         parts.append(f"sh -s 2>&1 <<'QUESTION'\nexport LC_ALL=C\n{question}\nQUESTION\n")
         parts.append(f"printf '\\n{MARK[1:]}%s %s\\n' {name} $?\n")
-    return "".join(parts)
+    # An LXD before 5.14 may lose what is said at the very end.
+    return "".join([*parts, "sleep 0.05\n"])
 
 
 def answers(text):

@@ -12,6 +12,8 @@ from .encrypted_volume_system import Result, System, VolumeError
 
 # One try of a readiness check. One that hangs is one that failed.
 TRY = 20
+# An LXD before 5.14 may lose what a command says at its very end, if the machine is busy: the end comes a moment later.
+LINGER = ["/bin/sh", "-c", '"$@"; rc=$?; sleep 0.05; exit "$rc"', "sh"]
 
 
 class Dependent:
@@ -103,7 +105,8 @@ class Instance(Dependent):
             )
 
     def inside(self, argv: list[str], timeout: float) -> Result:
-        return self.system.run(["lxc", "exec", self.instance, "--mode=non-interactive", "--", *argv], timeout=timeout)
+        enter = ["lxc", "exec", self.instance, "--mode=non-interactive", "--"]
+        return self.system.run([*enter, *LINGER, *argv], timeout=timeout)
 
     def hint(self) -> str:
         name = self.instance
