@@ -327,8 +327,8 @@ def attention_of(site) -> list[str]:
 def test_what_needs_attention_is_said_with_its_machine(site):
     site.unlock(SECRET)
     site.machine.fail["hardening-support"] = says("Debian 12: supported until 2028-06-30, 9 days left (Debian LTS)")
-    asked = " ".join(["lxc exec db1 --mode=non-interactive --", *dependents.LINGER, "/usr/local/sbin/hardening-support"])
-    site.machine.fail[asked] = says("a", "b")
+    inside = " ".join(["lxc exec db1 --mode=non-interactive --", *dependents.LINGER])
+    site.machine.fail[f"{inside} /usr/local/sbin/hardening-support"] = says("a", "b")
     assert attention_of(site) == [
         "host: Debian 12: supported until 2028-06-30, 9 days left (Debian LTS)",
         *("db1: a", "db1: b"),
