@@ -128,11 +128,11 @@ def test_rows_and_uploads_outlive_a_restart(shelf, desk):
 def test_an_upload_on_its_way_lies_where_the_data_do(shelf, desk):
     """The home is on an encrypted volume, the system's disk is not: nothing of an upload may pass through it."""
     shelf.check_output("head -c 3000000 /dev/urandom > /tmp/slow")
-    sending = f"curl --silent --cacert {CA} --limit-rate 60k --form file=@/tmp/slow {URL}/api/uploads"
+    sending = f"curl --silent --cacert {CA} --limit-rate 150k --form file=@/tmp/slow {URL}/api/uploads"
     shelf.check_output(f"nohup {sending} >/tmp/slow.answer 2>&1 </dev/null & true")
 
-    # It takes fifty seconds; files that are closed meanwhile make find fail.
-    spooled, end = [], time.monotonic() + 40
+    # It takes twenty seconds; files that are closed meanwhile make find fail.
+    spooled, end = [], time.monotonic() + 20
     while not spooled and time.monotonic() < end:
         opened = desk.run(f"find /proc/{pid(desk)}/fd -printf '%l\\n'").stdout.split("\n")
         spooled = [path for path in opened if "/upload_" in path or path.startswith(("/tmp", "/var/cache/tomcat10"))]
