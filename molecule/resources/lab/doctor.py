@@ -99,6 +99,15 @@ def ranges(path: Path) -> list[tuple[int, int]]:
     return [(int(line[1]), int(line[2])) for line in lines if len(line) == 3 and line[0] == "root"]
 
 
+def inotify(instances: int, systemd: bool) -> list[Finding]:
+    """All containers are one user to the kernel, and each wants some ten. Without systemd the lab itself sees to it."""
+    if instances >= 512 or not systemd:
+        return []
+    settings = "/etc/sysctl.d/10-lxd-inotify.conf"
+    command = f"echo fs.inotify.max_user_instances=1024 | sudo tee {settings} && sudo sysctl --load {settings}"
+    return [Finding(f"{instances} inotify instances for a user: the fourteenth container will not boot", command)]
+
+
 def space(free: int) -> list[Finding]:
     """Images and machines need room."""
     if free >= SPACE:
@@ -122,6 +131,8 @@ def examine(engine: str) -> tuple[list[str], list[Finding]]:
         names = [grp.getgrgid(number).gr_name for number in os.getgroups()]
         findings += lxd_rights(root, names)
         findings += subordinate(ranges(Path("/etc/subuid")))
+        instances = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+        findings += inotify(instances, Path("/run/systemd/system").exists())
     return missing_packages(engine, search, os.path.exists), findings
 
 

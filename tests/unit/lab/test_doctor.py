@@ -72,6 +72,16 @@ def test_too_few_ids_for_containers_in_containers():
     assert "/etc/subuid" in doctor.subordinate([(100000, 65536)])[0].remedy
 
 
+def test_too_few_inotify_instances_for_all_containers():
+    """Debian's LXD brings the setting. Where no systemd runs, nobody applies it but the lab, when it starts LXD."""
+    assert doctor.inotify(1024, systemd=True) == []
+    assert doctor.inotify(128, systemd=False) == []
+    [found] = doctor.inotify(128, systemd=True)
+    assert found.fatal
+    assert "fourteenth container" in found.what
+    assert "sysctl --load" in found.remedy
+
+
 def test_ranges_are_those_of_root(tmp_path):
     (tmp_path / "subuid").write_text("jo:100000:65536\nroot:200000:1000001\n\n")
     assert doctor.ranges(tmp_path / "subuid") == [(200000, 1000001)]
