@@ -62,5 +62,5 @@ def test_a_machine_listens_on_one_address_of_this_computer(lab, address):
 
 def test_an_emulated_machine_never_fetches_package_lists(on):
     """A role's `update_cache` would cost half a minute each time, and every use of apt after it more than before."""
-    assert on("machine").file("/var/lib/apt/periodic/update-success-stamp").mtime.year > 2090
+    assert on("machine").file("/var/lib/apt/periodic/update-success-stamp").mtime.year >= 2037
     assert not on("machine").check_output("find /var/lib/apt/lists -name '*_Packages'")
