@@ -70,7 +70,8 @@ def tree(image: str, release: str, target: Path, hooks: list[str]) -> None:
     """Make the root file system as a tar archive."""
     command = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", "--skip=cleanup/apt/lists"]
     command += ['--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"']
-    command += [f"--dpkgopt={option}" for option in recipes.EXCLUDED]
+    # A build that is cut off is thrown away, so nothing has to be on the disk before it is done.
+    command += [f"--dpkgopt={option}" for option in [*recipes.EXCLUDED, "force-unsafe-io"]]
     command.append("--include=" + ",".join(recipes.packages(image, release)))
     command += [f"--essential-hook={hook}" for hook in recipes.essential(image)]
     command += [f"--customize-hook={hook}" for hook in hooks]
