@@ -284,8 +284,10 @@ def test_a_closed_machine_opens_again(change):
     refused(change([{"path": "/etc/nologin", "content": "Closed for maintenance.\n"}]), "Closed for maintenance", BACK)
 
 
-def test_a_login_that_never_ends_is_given_up(change, altered, server):
+def test_a_login_that_never_ends_is_given_up(change, altered, server, monkeypatch):
     """Somebody's profile waits for something. The run does not wait for ever, and neither does the host."""
+    # By itself Ansible would give up sooner, for want of sudo's prompt.
+    monkeypatch.setenv("ANSIBLE_TIMEOUT", str(SHORT + 15))
     try:
         refused(change([altered(r"\A", "sleep 300\n", "/etc/bash.bashrc", "0644")], seconds=SHORT),
                 f"did not come to an end within {SHORT} seconds")
