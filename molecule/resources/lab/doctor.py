@@ -24,7 +24,14 @@ IMAGES = {
     "zstd": "zstd",
 }
 PROGRAMS = {
-    "container": {**IMAGES, "lxc": "lxd-client", "lxd": "lxd", "nft": "nftables", "dnsmasq": "dnsmasq-base"},
+    "container": {
+        **IMAGES,
+        "lxc": "lxd-client",
+        "lxd": "lxd",
+        "nft": "nftables",
+        "dnsmasq": "dnsmasq-base",
+        "sysctl": "procps",
+    },
     "vm": {
         **IMAGES,
         "qemu-system-x86_64": "qemu-system-x86",
