@@ -112,7 +112,7 @@ def inotify(instances: int, systemd: bool) -> list[Finding]:
         return []
     settings = "/etc/sysctl.d/10-lxd-inotify.conf"
     command = f"echo fs.inotify.max_user_instances=1024 | sudo tee {settings} && sudo sysctl --load {settings}"
-    return [Finding(f"{instances} inotify instances for a user: the fourteenth container will not boot", command)]
+    return [Finding(f"{instances} inotify instances for a user: the thirteenth container will not boot", command)]
 
 
 def space(free: int) -> list[Finding]:

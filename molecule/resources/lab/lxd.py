@@ -61,7 +61,7 @@ def start_daemon() -> None:
         )
     say("  starting lxcfs and lxd, for there is no systemd on this machine")
     # What systemd would have done with the package's own file: the kernel's 128 inotify instances of a user are too few
-    # for fourteen containers, which are one user to it. The next one does not boot, and nothing says why.
+    # for thirteen containers, which are one user to it: see docs/decisions/lab-inotify.md.
     for settings in Path("/etc/sysctl.d").glob("*lxd*.conf"):
         run(["sysctl", "--quiet", "--load", settings], check=False)
     log = images.paths.cache() / "lxd.log"

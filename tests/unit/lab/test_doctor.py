@@ -78,7 +78,7 @@ def test_too_few_inotify_instances_for_all_containers():
     assert doctor.inotify(128, systemd=False) == []
     [found] = doctor.inotify(128, systemd=True)
     assert found.fatal
-    assert "fourteenth container" in found.what
+    assert "thirteenth container" in found.what
     assert "sysctl --load" in found.remedy
 
 
